@@ -1,0 +1,53 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dapr-entities/entities/actors"
+)
+
+var (
+	// ErrClosed is matched by the errors of a closed journal.
+	ErrClosed = errors.New("journal is closed")
+	// ErrCorrupt is matched by a *CorruptError.
+	ErrCorrupt = errors.New("corrupt record")
+	// ErrTransaction refuses the appends of a transaction in which another one failed.
+	ErrTransaction = errors.New("another append of the transaction failed")
+	// ErrEffects refuses appends with effects.
+	ErrEffects = errors.New("the journal keeps no effects")
+)
+
+// CorruptError tells of a record whose checksum does not match or of an event that is missing in the middle.
+type CorruptError struct {
+	Ref      actors.Ref
+	Sequence int64
+	Reason   string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("event %d of %s is damaged (%s); restore it from a backup, the entity cannot be loaded until then",
+		e.Sequence, e.Ref, e.Reason)
+}
+
+// Is makes it match ErrCorrupt.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+
+// Validate checks what no back end could store. Back ends call it first and answer Refused with its error.
+func (a *Append) Validate() error {
+	switch {
+	case a.Ref.Service == "" || a.Ref.ID == "":
+		return fmt.Errorf("append to %q: the ref is not complete", a.Ref)
+	case a.Command == "" || len(a.Command) > MaxCommandBytes:
+		return fmt.Errorf("append to %s: the command id has %d bytes, 1 to %d are allowed", a.Ref, len(a.Command), MaxCommandBytes)
+	case a.Expected < AnySequence:
+		return fmt.Errorf("append to %s: the expected sequence is %d", a.Ref, a.Expected)
+	case len(a.Effects) > 0:
+		return fmt.Errorf("append to %s: %w", a.Ref, ErrEffects)
+	case len(a.Events) == 0 && a.Record == nil:
+		return fmt.Errorf("append to %s: neither events nor a record", a.Ref)
+	case len(a.Events) == 0 && a.Snapshot != nil:
+		return fmt.Errorf("append to %s: a snapshot without events", a.Ref)
+	}
+	return nil
+}
