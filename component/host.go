@@ -1,0 +1,241 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/dispatch"
+	"github.com/dapr-entities/entities/actors/engine"
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/component/actorhost"
+	"github.com/dapr-entities/entities/component/building"
+	"github.com/dapr-entities/entities/component/catalog"
+	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/daprapi"
+	"github.com/dapr-entities/entities/component/userfunction"
+)
+
+// host is what one Init starts. Without a journal it is a client only: it finds entities through the sidecar.
+type host struct {
+	settings config.Config
+	log      *slog.Logger
+	sidecar  *daprapi.Client
+	router   *dispatch.Router
+
+	journal  journal.Journal
+	engine   *engine.Engine
+	function *userfunction.Client
+	actors   actorhost.Host
+	catalog  atomic.Pointer[catalog.Catalog]
+	stopping atomic.Bool
+}
+
+// open makes a host that is not running. It opens the journal, so that a wrong one fails the Init, and waits for nothing
+// else: the sidecar serves nothing before Init has returned.
+func open(ctx context.Context, c *Component, settings config.Config, client bool) (_ *host, err error) {
+	h := &host{settings: settings, log: c.log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close())
+		}
+	}()
+	h.sidecar, err = daprapi.Dial(daprapi.Config{Endpoint: settings.DaprGRPCEndpoint, Token: string(settings.DaprAPIToken)})
+	if err != nil {
+		return nil, err
+	}
+	remote := h.sidecar.Invoker(h.actorType)
+	if client {
+		h.router = dispatch.New(dispatch.Config{Remote: remote})
+		return h, nil
+	}
+	if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
+		return nil, err
+	}
+	h.engine, err = engine.New(engine.Config{
+		Journal: h.journal, Log: c.log, Observer: c.observer(),
+		Reads:          reads(settings.Reads),
+		CommandTimeout: settings.CommandTimeout,
+		Idle:           settings.IdleTimeout,
+		MaxQueued:      settings.MaxQueue,
+		MaxInFlight:    settings.MaxInFlight,
+		MaxBuffered:    int(settings.MaxBytes),
+		MaxResident:    settings.MaxResident,
+		MaxMessage:     int(settings.MaxMessage),
+		MaxEvents:      settings.MaxEvents,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.router = dispatch.New(dispatch.Config{Kind: h.kind, Local: h.engine, Remote: remote})
+	if settings.Host == config.HostNever {
+		return h, nil
+	}
+	h.function, err = userfunction.New(userfunction.Config{
+		Address: settings.UserFunction, Version: c.config.Version, MaxMessage: int(settings.MaxMessage),
+		ActorTypes: settings.ActorTypes, OnChange: h.change, Log: c.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.actors, err = actorhost.New(actorhost.Config{
+		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine,
+		DrainTimeout: settings.DrainTimeout, MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
+		Log: c.log,
+	})
+	return h, err
+}
+
+func reads(r config.Reads) engine.Reads {
+	if r == config.Cached {
+		return engine.Cached
+	}
+	return engine.Checked
+}
+
+// change takes over what a user function turned out to serve.
+func (h *host) change(next *catalog.Catalog, function func(service string) engine.Function) {
+	var services []engine.Service
+	for _, s := range next.Services() {
+		services = append(services, engine.Service{
+			Name: s.Name, Persistence: s.Persistence, Idle: s.Idle, Function: function(s.Name),
+		})
+	}
+	h.catalog.Store(next)
+	h.engine.Serve(services)
+	h.actors.Update()
+}
+
+// kind tells dispatch about a service. While no user function is known, every service may be hosted elsewhere.
+func (h *host) kind(service string) (actors.Kind, bool) {
+	known := h.catalog.Load()
+	if known == nil {
+		return actors.EventSourced, true
+	}
+	s, ok := known.Service(service)
+	if !ok {
+		return 0, false
+	}
+	return s.Kind, true
+}
+
+// actorType of a service: as the user function's catalog has it, else as the settings or the service's name say.
+func (h *host) actorType(service string) string {
+	if known := h.catalog.Load(); known != nil {
+		if s, ok := known.Service(service); ok {
+			return s.ActorType
+		}
+	}
+	if name, ok := h.settings.ActorTypes[service]; ok {
+		return name
+	}
+	return service[strings.LastIndexByte(service, '.')+1:]
+}
+
+// Run runs the parts until ctx ends, then lets turns end before it takes the entities off Dapr, and closes the journal
+// last.
+func (h *host) Run(ctx context.Context) error {
+	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, below := errgroup.WithContext(below)
+	if h.engine != nil {
+		g.Go(func() error { return named("engine", h.engine.Run(below)) })
+	}
+	if h.function != nil {
+		g.Go(func() error { return named("user function", h.function.Run(below)) })
+		g.Go(func() error { return named("actor host", h.actors.Run(below)) })
+	}
+	g.Go(func() error {
+		select {
+		case <-below.Done():
+			return nil
+		case <-ctx.Done():
+		}
+		h.stopping.Store(true)
+		defer cancel()
+		if h.engine == nil {
+			return nil
+		}
+		drain, done := context.WithTimeout(below, h.settings.DrainTimeout)
+		defer done()
+		if err := h.engine.Drain(drain); err != nil && below.Err() == nil {
+			h.log.Warn("commands were cut off after the drain timeout; their callers have to ask again", "error", err)
+		}
+		return nil
+	})
+	return errors.Join(g.Wait(), h.close())
+}
+
+func named(part string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+func (h *host) close() error {
+	var errs []error
+	if h.sidecar != nil {
+		errs = append(errs, h.sidecar.Close())
+	}
+	if h.journal != nil {
+		errs = append(errs, h.journal.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// runtime is what the building blocks stand on.
+func (h *host) runtime() building.Runtime {
+	r := building.Runtime{Entities: h.router, CommandID: engine.CommandID}
+	if h.journal != nil {
+		r.Journal = h.journal
+		r.Catalog = func() building.Catalog {
+			if known := h.catalog.Load(); known != nil {
+				return services{known}
+			}
+			return nil
+		}
+	}
+	return r
+}
+
+// services shows a catalog to the building blocks.
+type services struct{ *catalog.Catalog }
+
+func (s services) Services() []string {
+	var names []string
+	for _, service := range s.Catalog.Services() {
+		names = append(names, service.Name)
+	}
+	return names
+}
+
+func (s services) Service(name string) (building.Service, bool) {
+	service, ok := s.Catalog.Service(name)
+	if !ok {
+		return building.Service{}, false
+	}
+	return building.Service{
+		Name: service.Name, Persistence: service.Persistence,
+		Decode: func(command, id, contentType string, data []byte) (actors.Payload, error) {
+			m, err := service.Method(command)
+			if err != nil {
+				return actors.Payload{}, err
+			}
+			return m.Decode(id, contentType, data)
+		},
+		Encode: func(command string, p actors.Payload, contentType string) ([]byte, string, error) {
+			m, err := service.Method(command)
+			if err != nil {
+				return nil, "", err
+			}
+			return m.Encode(p, contentType)
+		},
+	}, true
+}

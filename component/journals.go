@@ -1,0 +1,26 @@
+package component
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/journal/memory"
+	"github.com/dapr-entities/entities/actors/journal/postgres"
+	"github.com/dapr-entities/entities/actors/journal/sqlite"
+	"github.com/dapr-entities/entities/component/config"
+)
+
+// openJournal opens the journal that a setting names.
+func openJournal(ctx context.Context, j config.Journal) (journal.Journal, error) {
+	switch j.Scheme {
+	case "memory":
+		return memory.Open(), nil
+	case "sqlite":
+		return sqlite.Open(ctx, sqlite.Config{Path: string(j.Source)})
+	case "postgres":
+		return postgres.Open(ctx, postgres.Config{URL: string(j.Source)})
+	default:
+		return nil, fmt.Errorf("no journal for the scheme %q", j.Scheme) // config lets no other pass
+	}
+}
