@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -219,8 +220,15 @@ func (e *Engine) stopped() bool {
 	return e.stopping
 }
 
-// inspect refuses what is too large.
+// inspect refuses what is too large or cannot be stored.
 func (e *Engine) inspect(c *actors.Command) error {
+	if err := actors.ValidateID(c.ID); err != nil {
+		return err
+	}
+	if !utf8.ValidString(c.Key) || strings.IndexByte(c.Key, 0) >= 0 {
+		return actors.Errorf(actors.InvalidArgument, "the idempotency key %q of %s to %s is not UTF-8 text without zero bytes",
+			c.Key[:min(64, len(c.Key))], c.Method, c.Ref)
+	}
 	if len(c.Key) > maxKeyBytes {
 		return actors.Errorf(actors.InvalidArgument, "the idempotency key of %s to %s has %d bytes; at most %d are allowed",
 			c.Method, c.Ref, len(c.Key), maxKeyBytes)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,15 +13,28 @@ import (
 )
 
 // verdict on an append that was sent to the journal and did not come back as committed.
-type verdict uint8
+type verdict struct {
+	decided, applied bool
+	// record of an applied command that has one.
+	record *journal.Record
+}
 
-const (
-	undecided verdict = iota
-	committed
-	absent
-)
+func (v verdict) String() string {
+	switch {
+	case !v.decided:
+		return "unknown"
+	case v.applied:
+		return "committed"
+	default:
+		return "absent"
+	}
+}
 
-func (v verdict) String() string { return [...]string{"unknown", "committed", "absent"}[v] }
+// ours reports whether it was w's append that was applied. A drawn command id is known to nobody else, but a key may
+// have been used on another host at the same time; then its record is another one, or as good as w's.
+func (v verdict) ours(w *work) bool {
+	return v.applied && (w.append.Record == nil || v.record != nil && bytes.Equal(v.record.Outcome, w.append.Record.Outcome))
+}
 
 // recover brings a broken instance back: it finds out what became of its appends, answers what is decided, and queues
 // the rest for a new session. Nothing of the instance is on its way to the journal meanwhile.
@@ -52,7 +66,7 @@ func (e *Engine) recover(i *instance) {
 	var redo works
 	for failed := false; i.pending.n > 0; {
 		w := i.pending.pop()
-		if w.landed() || verdicts[w] == committed {
+		if w.landed() || verdicts[w].ours(w) {
 			e.finish(w, w.outcome, nil)
 			continue
 		}
@@ -87,11 +101,15 @@ func (e *Engine) decided(w *work, v verdict, innocent, stale bool) bool {
 	switch s := w.result.Status; {
 	case s == journal.AlreadyApplied:
 		o, err = storedOutcome(c, w.result.Record)
+	case v.applied && v.record != nil && v.record.Hash != w.hash:
+		err = reused(c)
+	case v.applied:
+		o, err = storedOutcome(c, v.record)
 	case s == journal.CommandIDReused:
 		err = reused(c)
 	case s == journal.Refused && !innocent:
 		err = refused(c, w.result.Err)
-	case s == journal.Unknown && v == undecided, s == journal.Conflict && v == undecided:
+	case (s == journal.Unknown || s == journal.Conflict) && !v.decided:
 		err = &actors.Error{Code: actors.Aborted, Cause: w.result.Err,
 			Message: fmt.Sprintf("it is not known whether %s to %s was carried out: the journal could not be asked for %s; %s", c.Method, c.Ref, e.config.ResolveTimeout, ask(c))}
 	case innocent:
@@ -129,6 +147,9 @@ func refused(c *actors.Command, cause error) error {
 	case errors.Is(cause, journal.ErrClosed):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal is closed; try again", c.Method, c.Ref)}
+	case errors.Is(cause, context.DeadlineExceeded), errors.Is(cause, context.Canceled):
+		return &actors.Error{Code: actors.Unavailable, Cause: cause,
+			Message: fmt.Sprintf("%s to %s was not carried out: the journal had no time for it; try again", c.Method, c.Ref)}
 	default:
 		return &actors.Error{Code: actors.Internal, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal refused its events", c.Method, c.Ref)}
@@ -160,9 +181,9 @@ func (e *Engine) resolve(stream actors.Ref, epoch int64, doubtful []*work, verdi
 			for k, w := range doubtful {
 				switch {
 				case found[k].Applied:
-					verdicts[w] = committed
+					verdicts[w] = verdict{decided: true, applied: true, record: found[k].Record}
 				case fenced:
-					verdicts[w] = absent
+					verdicts[w] = verdict{decided: true}
 				default:
 					missing = true
 				}

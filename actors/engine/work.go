@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -209,11 +210,20 @@ func contextOf(m actors.Metadata) journal.Context {
 		return journal.Context{}
 	}
 	return journal.Context{
-		Traceparent: m.Get(keyTraceparent),
-		Caller:      m.Get(keyCaller),
-		Correlation: m.Get(keyCorrelation),
-		Causation:   m.Get(keyCausation),
+		Traceparent: textOf(m, keyTraceparent),
+		Caller:      textOf(m, keyCaller),
+		Correlation: textOf(m, keyCorrelation),
+		Causation:   textOf(m, keyCausation),
 	}
+}
+
+// textOf an entry, as far as a journal can store it.
+func textOf(m actors.Metadata, key string) string {
+	s := m.Get(key)
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }
 
 // eventName is the name of an event that the user function gave none: what follows the last slash of its type URL. For
