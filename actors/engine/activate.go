@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// activate opens a session for i. Without success, everything in the queue is answered with the error.
+func (e *Engine) activate(i *instance) {
+	ctx, cancel := context.WithTimeout(e.ctx, e.config.ActivationTimeout)
+	defer cancel()
+	began := time.Now()
+	o, err := e.open(ctx, i)
+	for n := 0; n < maxLosses && (errors.Is(err, ErrSessionLost) || errors.Is(err, ErrSessionEnded)); n++ {
+		o, err = e.open(ctx, i)
+	}
+	took := time.Since(began)
+
+	e.mu.Lock()
+	defer e.unlock()
+	i.reopen = false
+	if err != nil {
+		answer := e.unopened(ctx, i, err)
+		for i.queue.n > 0 {
+			e.finish(i.queue.pop(), actors.Outcome{}, answer)
+		}
+		return
+	}
+	i.session = o.session
+	i.sequence, i.durable, i.epoch = o.head.Sequence, o.head.Sequence, o.head.Epoch
+	i.proofAt, i.proofTick = 0, 0
+	name := i.service.Name
+	e.after = append(e.after, func() { e.config.Observer.Activated(name, o.events, took) })
+}
+
+type opened struct {
+	session Session
+	head    journal.Head
+	events  int
+}
+
+// open loads the entity and begins a session with it.
+func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
+	select {
+	case e.activations <- struct{}{}:
+		defer func() { <-e.activations }()
+	case <-ctx.Done():
+		return opened{}, ctx.Err()
+	}
+	stream := i.stream()
+	l, err := e.config.Journal.Load(ctx, stream)
+	if err != nil {
+		return opened{}, err
+	}
+	start := Start{Ref: i.ref()}
+	o := opened{head: l.Head}
+	reached := int64(0)
+	if l.Snapshot != nil {
+		start.Snapshot, start.SnapshotSequence = &l.Snapshot.Payload, l.Snapshot.Sequence
+		reached = l.Snapshot.Sequence
+	}
+	var broken error
+	start.Events = replay(stream, l, &reached, &o.events, &broken)
+	o.session, err = i.service.Function.Open(ctx, start)
+	switch {
+	case broken != nil && err == nil:
+		err = broken
+	case err == nil && reached != l.Head.Sequence:
+		err = fmt.Errorf("the session was opened from %d of %d events", reached, l.Head.Sequence)
+	}
+	if err != nil && o.session != nil {
+		o.session.Close()
+	}
+	return o, err
+}
+
+// replay yields the events of a loading and sees to it that none is missing.
+func replay(stream actors.Ref, l journal.Loading, reached *int64, count *int, broken *error) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		fail := func(err error) {
+			*broken = err
+			yield(Event{}, err)
+		}
+		if l.Events != nil {
+			for ev, err := range l.Events {
+				if err != nil {
+					fail(err)
+					return
+				}
+				if ev.Sequence != *reached+1 {
+					fail(&journal.CorruptError{Ref: stream, Sequence: *reached + 1, Reason: "missing"})
+					return
+				}
+				*reached++
+				*count++
+				if !yield(Event{Sequence: ev.Sequence, Name: ev.Name, Payload: ev.Payload}, nil) {
+					return
+				}
+			}
+		}
+		if *reached != l.Head.Sequence {
+			fail(&journal.CorruptError{Ref: stream, Sequence: *reached + 1, Reason: "missing"})
+		}
+	}
+}
+
+// unopened is the answer to those who waited for a session that could not be opened.
+func (e *Engine) unopened(ctx context.Context, i *instance, err error) error {
+	ref := i.ref()
+	known := new(actors.Error)
+	unavailable := func(format string, args ...any) error {
+		return &actors.Error{Code: actors.Unavailable, Message: fmt.Sprintf(format, args...), Cause: err}
+	}
+	switch {
+	case errors.Is(err, journal.ErrCorrupt):
+		return &actors.Error{Code: actors.DataLoss, Message: fmt.Sprintf("%s cannot be activated: %s", ref, err), Cause: err}
+	case e.ctx.Err() != nil:
+		return unavailable("%s is not activated: the host is shutting down; try again", ref)
+	case errors.As(err, &known):
+		return known
+	case ctx.Err() != nil:
+		return unavailable("%s was not activated within %s; try again", ref, e.config.ActivationTimeout)
+	case errors.Is(err, ErrSessionLost), errors.Is(err, ErrSessionEnded):
+		return unavailable("%s could not be activated: the connection to the user function broke; try again", ref)
+	default:
+		return unavailable("%s could not be activated: its journal or its user function cannot be reached; try again", ref)
+	}
+}

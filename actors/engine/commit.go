@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// commit is the committer: it carries the appends of all entities to the journal, one batch at a time.
+func (e *Engine) commit(stop <-chan struct{}) {
+	for {
+		batch, appends := e.launch()
+		if len(batch) == 0 {
+			select {
+			case <-e.toCommit:
+				continue
+			case <-stop:
+				return
+			}
+		}
+		// What is decided is carried out, whatever becomes of the commands' contexts.
+		ctx, cancel := context.WithTimeout(context.Background(), e.config.AppendTimeout)
+		began := time.Now()
+		results := e.config.Journal.Append(ctx, appends)
+		cancel()
+		events := 0
+		for k := range appends {
+			events += len(appends[k].Events)
+		}
+		e.config.Observer.Appended(len(appends), events, time.Since(began))
+		e.land(batch, results)
+	}
+}
+
+// launch takes the next batch, in the order in which the turns ended.
+func (e *Engine) launch() ([]*work, []journal.Append) {
+	e.mu.Lock()
+	defer e.unlock()
+	n, size := 0, 0
+	for n < len(e.appends) && n < e.config.MaxBatch {
+		size += appendSize(&e.appends[n].append)
+		if n > 0 && size > e.config.MaxBatchBytes {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	e.tick++
+	batch := make([]*work, n)
+	appends := make([]journal.Append, n)
+	copy(batch, e.appends)
+	left := copy(e.appends, e.appends[n:])
+	clear(e.appends[left:])
+	e.appends = e.appends[:left]
+	for k, w := range batch {
+		w.launched = e.tick
+		w.instance.launched++
+		appends[k] = w.append
+	}
+	return batch, appends
+}
+
+var errNoResult = errors.New("the journal gave no result")
+
+// land puts the results to the works and settles their instances.
+func (e *Engine) land(batch []*work, results []journal.Result) {
+	e.mu.Lock()
+	defer e.unlock()
+	instances := make([]*instance, 0, len(batch))
+	for k, w := range batch {
+		w.result = journal.Result{Status: journal.Unknown, Err: errNoResult}
+		if k < len(results) && results[k].Status >= journal.Committed && results[k].Status <= journal.Refused {
+			w.result = results[k]
+		}
+		i := w.instance
+		i.launched--
+		if i.launched == 0 {
+			instances = append(instances, i)
+		}
+		if !w.landed() && !i.broken {
+			e.fail(i)
+		}
+	}
+	for _, i := range instances {
+		e.settle(i)
+		e.advance(i)
+	}
+}
+
+// question about the head of a stream, and about the key of a work, if one is set.
+type question struct {
+	instance   *instance
+	work       *work
+	generation uint32
+	// Set when it is sent: the sequence at which the head should be, and the tick.
+	sequence int64
+	launched uint64
+}
+
+// check is the checker: it asks the journal the questions of all entities, one batch at a time.
+func (e *Engine) check(stop <-chan struct{}) {
+	for {
+		batch, checks := e.pose()
+		if len(batch) == 0 {
+			select {
+			case <-e.toCheck:
+				continue
+			case <-stop:
+				return
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), e.config.AppendTimeout)
+		began := time.Now()
+		answers, err := e.config.Journal.Heads(ctx, checks)
+		cancel()
+		if err == nil && len(answers) != len(checks) {
+			err = errNoResult
+		}
+		e.config.Observer.Checked(len(checks), time.Since(began))
+		e.learn(batch, answers, err)
+	}
+}
+
+// pose takes the next batch of questions.
+func (e *Engine) pose() ([]question, []journal.Check) {
+	e.mu.Lock()
+	defer e.unlock()
+	n := min(len(e.questions), e.config.MaxBatch)
+	if n == 0 {
+		return nil, nil
+	}
+	e.tick++
+	batch := make([]question, n)
+	checks := make([]journal.Check, n)
+	copy(batch, e.questions)
+	left := copy(e.questions, e.questions[n:])
+	clear(e.questions[left:])
+	e.questions = e.questions[:left]
+	for k := range batch {
+		q := &batch[k]
+		q.launched, q.sequence = e.tick, q.instance.durable
+		checks[k] = journal.Check{Ref: q.instance.stream(), After: -1}
+		if q.work != nil {
+			q.sequence = q.work.base
+			checks[k].Command = commandID(q.work.command.Key)
+		} else {
+			q.instance.asking = false
+		}
+	}
+	return batch, checks
+}
+
+// learn puts the answers to the instances and settles them.
+func (e *Engine) learn(batch []question, answers []journal.Checked, err error) {
+	e.mu.Lock()
+	defer e.unlock()
+	for k := range batch {
+		q := &batch[k]
+		i := q.instance
+		if q.generation != i.generation || i.broken {
+			continue
+		}
+		if err != nil {
+			e.unproved(q, err)
+		} else {
+			e.answered(q, &answers[k])
+		}
+	}
+	for k := range batch {
+		if i := batch[k].instance; !i.broken {
+			e.settle(i)
+		}
+		e.advance(batch[k].instance)
+	}
+}
+
+// answered uses one answer.
+func (e *Engine) answered(q *question, a *journal.Checked) {
+	i, w := q.instance, q.work
+	if w != nil {
+		if w.stage != pending {
+			return
+		}
+		if a.Applied {
+			i.pending.remove(func(x *work) bool { return x == w })
+			if a.Record != nil && a.Record.Hash != w.hash {
+				e.finish(w, actors.Outcome{}, reused(&w.command))
+				return
+			}
+			o, err := storedOutcome(&w.command, a.Record)
+			e.finish(w, o, err)
+			return
+		}
+		w.keyKnown = true
+	}
+	if e.config.Reads == Cached {
+		return
+	}
+	switch {
+	case a.Head.Sequence == q.sequence && a.Head.Epoch == i.epoch:
+		// It proves as much for other reads that came in before the question was sent, but not for those of a later
+		// state.
+		if q.sequence == i.durable {
+			i.proofAt, i.proofTick = q.sequence, q.launched
+		}
+		if w != nil {
+			w.headKnown = true
+		}
+	case q.sequence != i.durable || i.writing > 0:
+		// An own append may have moved the head. Its result decides, or has decided.
+	default:
+		if i.unproved() {
+			i.stale = true
+			e.fail(i)
+		}
+	}
+}
+
+// unproved reports whether a read waits for a proof.
+func (i *instance) unproved() bool {
+	for w := i.pending.first; w != nil && !w.wrote; w = w.next {
+		if w.failure == nil && !w.headKnown {
+			return true
+		}
+	}
+	return false
+}
+
+// unproved answers the reads that waited for a question which the journal did not answer.
+func (e *Engine) unproved(q *question, err error) {
+	blocked := false
+	q.instance.pending.remove(func(w *work) bool {
+		blocked = blocked || w.wrote
+		mine := w == q.work || q.work == nil && w.command.Key == "" && w.asked && w.arrived < q.launched
+		if blocked || !mine {
+			return false
+		}
+		c := &w.command
+		e.finish(w, actors.Outcome{}, &actors.Error{Code: actors.Unavailable, Cause: err,
+			Message: "the journal cannot be reached to confirm the answer of " + c.Method + " to " + c.Ref.String() + "; nothing came of it; try again"})
+		return true
+	})
+}
