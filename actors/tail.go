@@ -29,3 +29,24 @@ func FailureText(e *Error, r Ref, sequence int64) string {
 	b.WriteByte(']')
 	return b.String()
 }
+
+// ParseFailureText takes the last tail in text off again and returns the code that it names, with the text before it.
+// ok is false for a text without a tail. Dapr puts words of its own before a failure's text; they stay.
+func ParseFailureText(text string) (e *Error, sequence int64, ok bool) {
+	start := strings.LastIndex(text, tailStart)
+	if start < 0 {
+		return nil, 0, false
+	}
+	tail, _, found := strings.Cut(text[start+len(tailStart):], "]")
+	fields := strings.Split(tail, " ")
+	if !found || len(fields) != 3 {
+		return nil, 0, false
+	}
+	code, known := ParseCode(fields[0])
+	seq, hasSequence := strings.CutPrefix(fields[2], "sequence=")
+	sequence, err := strconv.ParseInt(seq, 10, 64)
+	if !known || code == OK || !hasSequence || err != nil || !strings.HasPrefix(fields[1], "entity=") {
+		return nil, 0, false
+	}
+	return &Error{Code: code, Message: text[:start]}, sequence, true
+}

@@ -1,0 +1,172 @@
+package actorhost
+
+import (
+	"strings"
+
+	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/component/catalog"
+)
+
+// take deals with one message of the sidecar. It does not wait for anything.
+func (n *session) take(m *request) {
+	switch t := m.GetResponseType().(type) {
+	case *runtime.SubscribeActorEventsResponseAlpha1_InvokeRequest:
+		n.invoke(t.InvokeRequest)
+	case *runtime.SubscribeActorEventsResponseAlpha1_DeactivateRequest:
+		n.deactivate(t.DeactivateRequest)
+	case *runtime.SubscribeActorEventsResponseAlpha1_ReminderRequest:
+		n.refuse("reminder", t.ReminderRequest)
+	case *runtime.SubscribeActorEventsResponseAlpha1_TimerRequest:
+		n.refuse("timer", t.TimerRequest)
+	case *runtime.SubscribeActorEventsResponseAlpha1_InitialResponse:
+	default:
+		// A later Dapr may know more callbacks. Without its type a message has no id to answer.
+		n.host.log.Warn("the sidecar sent a message of unknown type")
+	}
+}
+
+// invoke starts a command, or refuses it.
+func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlpha1) {
+	if n.stopping.Load() {
+		n.fail(r.GetId(), n.anyRef(r), 0, actors.Errorf(actors.Unavailable,
+			"%s of %s/%s: this host is stopping; repeat the command", r.GetMethod(), r.GetActorType(), r.GetActorId()))
+		return
+	}
+	if n.inFlight.Add(1) > int64(n.host.config.MaxInFlight) {
+		n.inFlight.Add(-1)
+		n.fail(r.GetId(), n.anyRef(r), 0, actors.Errorf(actors.ResourceExhausted,
+			"%s of %s/%s: this host is handling %d commands already; repeat the command later, or raise maxInFlight",
+			r.GetMethod(), r.GetActorType(), r.GetActorId(), n.host.config.MaxInFlight))
+		return
+	}
+	release := func() { n.inFlight.Add(-1) }
+	service, ref, err := n.resolve(r)
+	if err != nil {
+		n.send(n.failed(r.GetId(), n.anyRef(r), 0, err), release)
+		return
+	}
+	// Here and not in the goroutine: a deactivation that comes next must find the entity owned.
+	n.host.config.Entities.Own(ref)
+	n.callbacks.Go(func() {
+		answer := n.command(service, ref, r)
+		if answer != nil {
+			n.send(answer, release)
+		}
+	})
+}
+
+// deactivate acknowledges at once: until then every call of the actor type waits.
+func (n *session) deactivate(r *runtime.SubscribeActorEventsResponseDeactivateRequestAlpha1) {
+	n.send(&response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_DeactivateResponse{
+		DeactivateResponse: &runtime.SubscribeActorEventsRequestDeactivateResponseAlpha1{Id: r.GetId()},
+	}}, nothing)
+	// What does not resolve has never been owned.
+	if _, ref, err := n.resolve(r); err == nil {
+		n.host.config.Entities.Disown(ref)
+	}
+}
+
+// refuse answers what entities do not have. Somebody has registered it through Dapr's API.
+func (n *session) refuse(kind string, r interface {
+	addressed
+	GetId() string
+	GetName() string
+}) {
+	n.host.log.Warn("entities have no reminders and timers of Dapr's; unregister it", keyKind, kind,
+		keyService, r.GetActorType(), keyID, r.GetActorId(), keyMethod, r.GetName())
+	n.fail(r.GetId(), n.anyRef(r), 0, actors.Errorf(actors.Unimplemented,
+		"%s %s of %s/%s: entities have no %ss; unregister it", kind, r.GetName(), r.GetActorType(), r.GetActorId(), kind))
+}
+
+type addressed interface {
+	GetActorType() string
+	GetActorId() string
+}
+
+// resolve finds the entity that a callback is for.
+func (n *session) resolve(r addressed) (*catalog.Service, actors.Ref, error) {
+	var service *catalog.Service
+	if c := n.host.config.Catalog(); c != nil {
+		service, _ = c.Service(r.GetActorType())
+	}
+	if service == nil || service.ActorType != r.GetActorType() || !service.Kind.Placed() {
+		return nil, actors.Ref{}, actors.Errorf(actors.Unimplemented,
+			"this host does not host the actor type %q; it hosts %s", r.GetActorType(), strings.Join(n.types, ", "))
+	}
+	id, err := actors.UnescapeID(r.GetActorId())
+	if err != nil {
+		return nil, actors.Ref{}, err
+	}
+	if err := actors.ValidateID(id); err != nil {
+		return nil, actors.Ref{}, err
+	}
+	return service, actors.Ref{Service: service.Name, ID: id}, nil
+}
+
+// anyRef names what a callback is for, whether it exists or not.
+func (n *session) anyRef(r addressed) actors.Ref {
+	return actors.Ref{Service: r.GetActorType(), ID: r.GetActorId()}
+}
+
+// command carries out a command and makes the answer. It is nil if the stream has ended meanwhile.
+func (n *session) command(service *catalog.Service, ref actors.Ref,
+	r *runtime.SubscribeActorEventsResponseInvokeRequestAlpha1,
+) *response {
+	in := readMetadata(r.GetMetadata())
+	method, err := service.Method(r.GetMethod())
+	if err != nil {
+		return n.failed(r.GetId(), ref, 0, err)
+	}
+	payload, err := method.Decode(ref.ID, in.contentType, r.GetData())
+	if err != nil {
+		return n.failed(r.GetId(), ref, 0, err)
+	}
+	deadline, err := in.deadline()
+	if err != nil {
+		return n.failed(r.GetId(), ref, 0, err)
+	}
+	if n.ctx.Err() != nil {
+		return nil
+	}
+	outcome, err := n.host.config.Entities.Handle(n.ctx, actors.Command{
+		Ref: ref, Method: r.GetMethod(), Payload: payload, Metadata: in.metadata, Key: in.key, Deadline: deadline,
+	})
+	switch {
+	case n.ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return n.failed(r.GetId(), ref, 0, err)
+	case in.outcome:
+		return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), actors.MarshalOutcome(outcome),
+			map[string]string{headerContentType: contentOutcome}))
+	case outcome.Failure != nil:
+		return n.failed(r.GetId(), ref, outcome.Sequence, outcome.Failure)
+	case outcome.Forward != nil:
+		return n.failed(r.GetId(), ref, outcome.Sequence, actors.Errorf(actors.Unimplemented,
+			"%s of %s forwards to %s: this version does not follow forwards of commands that come by Dapr's actor API; "+
+				"use the binding or the gateway", r.GetMethod(), ref, outcome.Forward.Ref))
+	}
+	var data []byte
+	var contentType string
+	if outcome.Reply != nil {
+		data, contentType, err = method.Encode(*outcome.Reply, in.contentType)
+		if err != nil {
+			return n.failed(r.GetId(), ref, outcome.Sequence, err)
+		}
+	}
+	return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), data, replyMetadata(outcome, contentType)))
+}
+
+func invoked(id string, data []byte, metadata map[string]string) *response {
+	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_InvokeResponse{
+		InvokeResponse: &runtime.SubscribeActorEventsRequestInvokeResponseAlpha1{Id: id, Data: data, Metadata: metadata},
+	}}
+}
+
+func (n *session) fail(id string, ref actors.Ref, sequence int64, err error) {
+	n.send(n.failed(id, ref, sequence, err), nothing)
+}
+
+func nothing() {}

@@ -1,0 +1,465 @@
+package actorhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dapr-entities/entities/actors"
+)
+
+func simpleName(service string) string { return service[strings.LastIndexByte(service, '.')+1:] }
+
+func command(id, body string) actors.Command {
+	return actors.Command{
+		Ref: actors.Ref{Service: "shop.v1.Cart", ID: id}, Method: "Echo",
+		Payload: actors.Payload{ContentType: actors.ContentJSON, Data: []byte(body)},
+	}
+}
+
+func TestDaprInvoke(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{MaxReply: 64 << 10}, "Cart")
+	invoker := s.client().Invoker(simpleName)
+	h.entities.handle = func(ctx context.Context, c actors.Command) (actors.Outcome, error) {
+		switch string(c.Payload.Data) {
+		case `"no"`:
+			return actors.Outcome{Failure: actors.Errorf(actors.NotFound, "there is no tea"), Sequence: 3}, nil
+		case `"moved"`:
+			return actors.Outcome{}, actors.Errorf(actors.Aborted, "the entity has moved")
+		case `"secret"`:
+			return actors.Outcome{}, errors.New("dial postgres://me:hunter2@db")
+		case `"forward"`:
+			return actors.Outcome{Forward: &actors.Forward{Ref: actors.Ref{Service: "a.B", ID: "1"}, Method: "M"}}, nil
+		case `"large"`:
+			p := actors.Payload{ContentType: actors.ContentJSON, Data: []byte(`"` + strings.Repeat("x", 64<<10) + `"`)}
+			return actors.Outcome{Reply: &p}, nil
+		case `"nothing"`:
+			return actors.Outcome{Sequence: 1}, nil
+		case `"long"`:
+			return actors.Outcome{Failure: actors.Errorf(actors.Internal, "%s", strings.Repeat("ä", 10_000))}, nil
+		}
+		o, err := echo(ctx, c)
+		o.Metadata = actors.Metadata{{Key: "X-Mood", Text: "good\r\nEvil: 1"}, {Key: "x-mood", Text: "better"},
+			{Key: "Content-Length", Text: "1"}, {Key: "bad key", Text: "1"}, {Key: "raw-bin", Bytes: []byte{1}},
+			{Key: "umlaut", Text: "\xff"}}
+		o.Repeated = c.Key == "k1"
+		return o, err
+	}
+	h.awaitReady(10 * time.Second)
+
+	t.Run("reply over HTTP", func(t *testing.T) {
+		r := s.invoke("Cart", "c1", "Echo", `{"a":1}`, "Idempotency-Key", "k1", "Content-Type", "application/json",
+			"Traceparent", "00-1-2-01", "X-User", "u", "Dapr-Api-Token", "t0ken", "Entities-Timeout", "5000")
+		if r.status != 200 || r.body != `{"a":1}` {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+		for key, want := range map[string]string{
+			"Content-Type": "application/json", "Entities-Sequence": "7", "Entities-Repeated": "true",
+			"X-Mood": "good  Evil: 1, better", "Content-Length": "7", "Raw-Bin": "",
+		} {
+			if got := r.header.Get(key); got != want {
+				t.Errorf("header %s is %q, want %q", key, got, want)
+			}
+		}
+		c := h.entities.last()
+		if c.Key != "k1" || c.Metadata.Get("x-user") != "u" || c.Metadata.Get("traceparent") != "00-1-2-01" ||
+			c.Metadata.Get("dapr-caller-app-id") != "entities-test" || time.Until(c.Deadline) > 5*time.Second ||
+			c.Deadline.IsZero() {
+			t.Errorf("got %+v", c)
+		}
+		for _, e := range c.Metadata {
+			if dropped(e.Key) || e.Key != strings.ToLower(e.Key) || strings.HasPrefix(e.Key, "entities-") {
+				t.Errorf("the entity gets %s: %s", e.Key, e.Text)
+			}
+		}
+	})
+
+	t.Run("failures reach HTTP and gRPC", func(t *testing.T) {
+		for _, c := range []struct {
+			method, body, text string
+			code               actors.Code
+		}{
+			{"Echo", `"no"`, "there is no tea", actors.NotFound},
+			{"Echo", `"moved"`, "the entity has moved", actors.Aborted},
+			{"Echo", `"secret"`, "failed inside the component", actors.Internal},
+			{"Echo", `"long"`, strings.Repeat("ä", 1000), actors.Internal},
+			{"Echo", `"large"`, "maxReply", actors.ResourceExhausted},
+			{"Echo", `{`, "JSON", actors.InvalidArgument},
+			{"Nope", `{}`, `no method "Nope"; it has Echo, Fail`, actors.Unimplemented},
+		} {
+			r := s.invoke("Cart", "c2", c.method, c.body)
+			r.body = strings.ReplaceAll(r.body, `\"`, `"`)
+			if r.status != 500 || !strings.Contains(r.body, c.text) || strings.Contains(r.body, "hunter2") ||
+				!strings.Contains(r.body, "[entities code="+c.code.String()+" entity=shop.v1.Cart/c2 sequence=") {
+				t.Errorf("HTTP %s %s: got %d %s", c.method, c.body, r.status, r.body)
+			}
+			cmd := command("c2", c.body)
+			cmd.Method = c.method
+			o, err := invoker.Handle(t.Context(), cmd)
+			if err == nil && o.Failure != nil {
+				err = o.Failure
+			}
+			if actors.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.text) ||
+				strings.Contains(err.Error(), "[entities") {
+				t.Errorf("invoker %s %s: got %v %+v", c.method, c.body, err, o)
+			}
+		}
+		if r := s.invoke("Cart", "c2", "Echo", `"forward"`); r.status != 500 || !strings.Contains(r.body, "forwards to a.B/1") {
+			t.Errorf("forward: got %d %s", r.status, r.body)
+		}
+		if r := s.invoke("Cart", "c2", "Echo", `"nothing"`); r.status != 200 || r.body != "" {
+			t.Errorf("nothing: got %d %q", r.status, r.body)
+		}
+	})
+
+	t.Run("outcome round trip", func(t *testing.T) {
+		cmd := command("c3", `{"a":2}`)
+		cmd.Key = "k2"
+		cmd.Deadline = time.Now().Add(7 * time.Second)
+		cmd.Metadata = actors.Metadata{{Key: "X-A", Text: "1"}, {Key: "x-a", Text: "2"}, {Key: "raw", Bytes: []byte{0, 255}},
+			{Key: "entities-outcome", Text: "0"}}
+		o, err := invoker.Handle(t.Context(), cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Reply == nil || string(o.Reply.Data) != `{"a":2}` || o.Sequence != 7 || o.Metadata.Get("x-mood") == "" {
+			t.Errorf("got %+v", o)
+		}
+		got := h.entities.last()
+		want := actors.Metadata{{Key: "dapr-caller-app-id", Text: "entities-test"}, {Key: "dapr-caller-namespace"},
+			{Key: "raw-bin", Bytes: []byte{0, 255}}, {Key: "x-a", Text: "1,2"}}
+		want[1].Text = got.Metadata.Get("dapr-caller-namespace")
+		if diff := cmp.Diff(want, got.Metadata); diff != "" {
+			t.Error(diff)
+		}
+		if got.Key != "k2" || got.Deadline.Sub(cmd.Deadline).Abs() > time.Second {
+			t.Errorf("got key %q, deadline %v, want %v", got.Key, got.Deadline, cmd.Deadline)
+		}
+		o, err = invoker.Handle(t.Context(), command("c3", `"forward"`))
+		if err != nil || o.Forward == nil || o.Forward.Service != "a.B" {
+			t.Errorf("got %+v, %v", o, err)
+		}
+	})
+
+	t.Run("ids", func(t *testing.T) {
+		for _, id := range []string{"a/b", `a\b`, "a||b", "100%", "two words", "tea 🍵", "..", ".", "#?", "%2F", "a&b=c;d", "ü+x",
+			strings.Repeat("%", 256)} {
+			o, err := invoker.Handle(t.Context(), command(id, `{}`))
+			if err != nil || o.Reply == nil {
+				t.Errorf("%q: got %+v, %v", id, o, err)
+				continue
+			}
+			if got := h.entities.last().ID; got != id {
+				t.Errorf("the entity is %q, want %q", got, id)
+			}
+			// daprd reads a plus sign in the path as a space.
+			path := strings.ReplaceAll(url.PathEscape(actors.EscapeID(id)), "+", "%2B")
+			if r := s.invoke("Cart", path, "Echo", `{}`); r.status != 200 || h.entities.last().ID != id {
+				t.Errorf("HTTP: %q arrives as %q: %d %s", id, h.entities.last().ID, r.status, r.body)
+			}
+		}
+		for path, text := range map[string]string{
+			"a%252fb": "write the actor id as", "100%25": "write a percent sign as %25", "a%2520b": "second spelling",
+		} {
+			if r := s.invoke("Cart", path, "Echo", `{}`); r.status != 500 || !strings.Contains(r.body, text) {
+				t.Errorf("%s: got %d %s, want %s", path, r.status, r.body, text)
+			}
+		}
+		for _, id := range []string{"", strings.Repeat("x", 257), "a\nb", "a\x00b", "\xff"} {
+			if _, err := invoker.Handle(t.Context(), command(id, `{}`)); actors.CodeOf(err) != actors.InvalidArgument {
+				t.Errorf("%q: got %v", id, err)
+			}
+		}
+	})
+
+	t.Run("metadata of the sidecar", func(t *testing.T) {
+		m, err := s.client().Metadata(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, has := m.Actors.Active["Cart"]; m.AppID != "entities-test" || !m.Actors.Enabled || !m.Actors.Registered ||
+			!m.Actors.Ready || !has {
+			t.Errorf("got %+v", m)
+		}
+	})
+
+	t.Run("200 at once", func(t *testing.T) {
+		var group sync.WaitGroup
+		for i := range 200 {
+			group.Go(func() {
+				body := fmt.Sprintf(`{"n":%d}`, i)
+				o, err := invoker.Handle(t.Context(), command(fmt.Sprintf("many-%d", i%50), body))
+				if err != nil || o.Reply == nil || string(o.Reply.Data) != body {
+					t.Errorf("%d: got %+v, %v", i, o, err)
+				}
+			})
+		}
+		group.Wait()
+	})
+	if all, _ := h.entities.losses(); all != 0 {
+		t.Errorf("everything was disowned %d times", all)
+	}
+	if took := s.exits(syscall.SIGTERM); took > time.Second {
+		t.Errorf("daprd took %v to exit with active actors", took)
+	} else {
+		t.Logf("daprd exited within %v", took)
+	}
+}
+
+func TestDaprReload(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	h.awaitReady(10 * time.Second)
+	for i := range 3 {
+		if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+		s.signal(syscall.SIGHUP)
+		await(t, 5*time.Second, "everything disowned", func() bool { all, _ := h.entities.losses(); return all == i+1 })
+		t.Logf("ready %v later", h.awaitReady(5*time.Second))
+	}
+	if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+}
+
+func TestDaprRestart(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	h.awaitReady(10 * time.Second)
+	if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	s.exits(syscall.SIGKILL)
+	await(t, time.Second, "everything disowned", func() bool { all, _ := h.entities.losses(); return all == 1 })
+	await(t, 2*time.Second, "not ready", func() bool { return h.Ready() != nil })
+	t.Log(h.Ready())
+	s.start()
+	t.Logf("ready %v later", h.awaitReady(8*time.Second))
+	if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+}
+
+func TestDaprStop(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	begun, finish := make(chan struct{}), make(chan struct{})
+	h.entities.handle = func(ctx context.Context, c actors.Command) (actors.Outcome, error) {
+		if string(c.Payload.Data) == `"slow"` {
+			close(begun)
+			<-finish
+		}
+		return echo(ctx, c)
+	}
+	h.awaitReady(10 * time.Second)
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		if r := s.invoke("Cart", "c1", "Echo", `"slow"`); r.status != 200 {
+			t.Errorf("the command in flight: got %d %s", r.status, r.body)
+		}
+	})
+	<-begun
+	group.Go(h.stop)
+	await(t, 5*time.Second, "new commands are refused", func() bool {
+		r := s.invoke("Cart", "c2", "Echo", `{}`)
+		return r.status == 500 && strings.Contains(r.body, "this host is stopping") && strings.Contains(r.body, "UNAVAILABLE")
+	})
+	close(finish)
+	await(t, 5*time.Second, "not running", func() bool { return errors.Is(h.Ready(), errNotRunning) })
+}
+
+func TestDaprDeactivate(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{IdleTimeout: time.Second}, "Cart")
+	h.awaitReady(10 * time.Second)
+	id := "a/b"
+	if r := s.invoke("Cart", "a%252Fb", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	await(t, 10*time.Second, "deactivated", func() bool { _, alone := h.entities.losses(); return len(alone) > 0 })
+	if _, alone := h.entities.losses(); alone[0] != (actors.Ref{Service: "shop.v1.Cart", ID: id}) {
+		t.Errorf("disowned %v", alone)
+	}
+	if r := s.invoke("Cart", "a%252Fb", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("after the deactivation: got %d %s", r.status, r.body)
+	}
+}
+
+func TestDaprUpdate(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	h.awaitReady(10 * time.Second)
+	sets := [][]string{{"Cart", "Order"}, {"Cart"}, {"Order", "Cart", "Stock"}, {"Cart"}}
+	for i, types := range sets {
+		for _, id := range []string{"1", "2", "3"} {
+			if r := s.invoke("Cart", id, "Echo", `{}`); r.status != 200 {
+				t.Fatalf("got %d %s", r.status, r.body)
+			}
+		}
+		h.services.set(cart(t, types...))
+		h.Update()
+		await(t, 5*time.Second, "everything disowned", func() bool { all, _ := h.entities.losses(); return all == i+1 })
+		t.Logf("ready %v later", h.awaitReady(5*time.Second))
+		for _, actorType := range types {
+			if r := s.invoke(actorType, "1", "Echo", `{}`); r.status != 200 {
+				t.Fatalf("%v: %s: got %d %s", types, actorType, r.status, r.body)
+			}
+		}
+	}
+	// The same types are no reason to let go of everything.
+	h.services.set(cart(t, "Cart"))
+	h.Update()
+	time.Sleep(100 * time.Millisecond)
+	if all, _ := h.entities.losses(); all != len(sets) {
+		t.Errorf("everything was disowned %d times, want %d", all, len(sets))
+	}
+	h.services.set(nil)
+	h.Update()
+	await(t, 5*time.Second, "no types", func() bool { all, _ := h.entities.losses(); return all == len(sets)+1 })
+	h.awaitReady(time.Second)
+	h.services.set(cart(t, "Order"))
+	h.Update()
+	await(t, 10*time.Second, "Order is served", func() bool { return s.invoke("Order", "1", "Echo", `{}`).status == 200 })
+}
+
+// daprd 1.18 leaks the claim of a call that comes before its type is registered, and waits for it when the type is.
+func TestDaprCallBeforeHost(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		begin := time.Now()
+		if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+		t.Logf("answered after %v", time.Since(begin))
+	})
+	time.Sleep(100 * time.Millisecond)
+	host(t, s, Config{DrainTimeout: time.Second}, "Cart").awaitReady(5 * time.Second)
+	group.Wait()
+}
+
+// An HTTP body just below daprd's limit does not fit the stream, and ends it.
+func TestDaprOversize(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	invoker := s.client().Invoker(simpleName)
+	h.awaitReady(10 * time.Second)
+
+	fits := `"` + strings.Repeat("x", 4_000_000) + `"`
+	if r := s.invoke("Cart", "c1", "Echo", fits); r.status != 200 || r.body != fits {
+		t.Fatalf("4 MB: got %d, %d bytes", r.status, len(r.body))
+	}
+	_, err := invoker.Handle(t.Context(), command("c1", `"`+strings.Repeat("x", 4_190_000)+`"`))
+	if actors.CodeOf(err) != actors.ResourceExhausted {
+		t.Fatalf("our own client lets it through: %v", err)
+	}
+	if all, _ := h.entities.losses(); all != 0 {
+		t.Fatalf("everything was disowned %d times", all)
+	}
+
+	// Others go on calling all the while. Their calls may fail or wait, but only for a while.
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	for i := range 8 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				begin := time.Now()
+				_, err := invoker.Handle(ctx, command(fmt.Sprint("other-", i), `{}`))
+				if code := actors.CodeOf(err); err != nil && code != actors.Unavailable && ctx.Err() == nil {
+					t.Errorf("another call: got %v", err)
+				}
+				if took := time.Since(begin); took > 4*time.Second {
+					t.Errorf("another call took %v", took)
+				}
+			}
+		})
+	}
+	time.Sleep(50 * time.Millisecond)
+	begin := time.Now()
+	if r := s.invoke("Cart", "c1", "Echo", `"`+strings.Repeat("x", 4_194_198)+`"`); r.status == 200 {
+		t.Fatal("4,194,200 bytes pass")
+	}
+	await(t, 3*time.Second, "everything disowned", func() bool { all, _ := h.entities.losses(); return all == 1 })
+	h.awaitReady(3 * time.Second)
+	t.Logf("the stream was back after %v", time.Since(begin))
+	if r := s.invoke("Cart", "c1", "Echo", fits); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the first answer came after %v", took)
+	} else {
+		t.Logf("the first answer came after %v", took)
+	}
+}
+
+func TestDaprWithoutPlacement(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, "")
+	h := host(t, s, Config{}, "Cart")
+	await(t, 10*time.Second, "disabled", func() bool { return strings.Contains(fmt.Sprint(h.Ready()), "--placement-host-address") })
+	if _, err := s.client().Invoker(simpleName).Handle(t.Context(), command("c1", `{}`)); actors.CodeOf(err) != actors.Unavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDaprOfAnHTTPApp(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.NotFoundHandler())
+	defer app.Close()
+	port := app.URL[strings.LastIndexByte(app.URL, ':')+1:]
+	s := daprd(t, placement(t), "--app-port", port, "--app-protocol", "http")
+	h := host(t, s, Config{}, "Cart")
+	await(t, 10*time.Second, "refused", func() bool { return strings.Contains(fmt.Sprint(h.Ready()), "run it with no --app-port") })
+}
+
+func TestDaprShutdown(t *testing.T) {
+	t.Parallel()
+	s := daprd(t, placement(t))
+	h := host(t, s, Config{}, "Cart")
+	h.awaitReady(10 * time.Second)
+	if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	begin := time.Now()
+	if err := s.client().Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.done:
+		t.Logf("exited within %v", time.Since(begin))
+	case <-time.After(5 * time.Second):
+		t.Fatal("daprd hangs")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := s.client().WaitReady(ctx); err == nil {
+		t.Error("a sidecar that is gone is ready")
+	}
+	if _, err := s.client().Invoker(simpleName).Handle(t.Context(), command("c1", `{}`)); actors.CodeOf(err) != actors.Unavailable {
+		t.Errorf("got %v", err)
+	}
+}

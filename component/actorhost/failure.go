@@ -1,0 +1,69 @@
+package actorhost
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dapr-entities/entities/actors"
+)
+
+// maxText is the longest failure text in bytes, without its tail. gRPC callers get it in a header, where many clients
+// take 8 KiB in all.
+const maxText = 4 << 10
+
+// failed answers a callback with an error. Its text reaches every caller, its code only those who read the tail.
+func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *response {
+	var e *actors.Error
+	if !errors.As(err, &e) {
+		// Whoever made this error did not mean it for callers. It may name anything.
+		n.host.log.Error("handle a command", keyService, ref.Service, keyID, ref.ID, keyError, err)
+		e = actors.Errorf(actors.CodeOf(err), "the command failed inside the component; its log says more")
+	}
+	shown := &actors.Error{Code: e.Code, Message: bounded(e.Message)}
+	if shown.Code == actors.OK || !shown.Code.Known() {
+		shown.Code = actors.Unknown
+	}
+	code := shown.Code
+	if code == actors.NotFound {
+		// daprd takes NotFound for an unknown method, and drops the text.
+		code = actors.Unknown
+	}
+	text := actors.FailureText(shown, actors.Ref{Service: cut(ref.Service, maxText), ID: cut(ref.ID, maxText)}, sequence)
+	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_RequestFailed{
+		RequestFailed: &runtime.SubscribeActorEventsRequestFailedAlpha1{Id: id, Code: uint32(code), Message: text},
+	}}
+}
+
+// sized replaces an answer that is too large. The command has been carried out by then, and its caller is told so.
+func (n *session) sized(id string, ref actors.Ref, sequence int64, r *response) *response {
+	size := proto.Size(r)
+	if size <= n.host.config.MaxReply {
+		return r
+	}
+	return n.failed(id, ref, sequence, actors.Errorf(actors.ResourceExhausted,
+		"the command was carried out, but its reply has %d bytes and at most %d are allowed; raise maxReply together "+
+			"with daprd's --max-body-size, or reply with less", size, n.host.config.MaxReply))
+}
+
+// bounded makes a text that Dapr can carry.
+func bounded(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= maxText {
+		return text
+	}
+	return cut(text, maxText-len("…")) + "…"
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,198 @@
+package actorhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// How fast the stream is opened again. While there is none, every actor call of the sidecar waits, so the first attempt
+// comes soon.
+const (
+	retryFirst   = 200 * time.Millisecond
+	retryLast    = 5 * time.Second
+	retryRefused = 15 * time.Second
+)
+
+// Reasons for ending a stream ourselves.
+var (
+	errStopped = errors.New("the host is stopping")
+	errUpdated = errors.New("the actor types have changed")
+	errLeaving = errors.New("the sidecar is going away")
+	errStuck   = errors.New("the sidecar has stopped reading answers")
+	errEnded   = errors.New("the sidecar has ended the stream")
+)
+
+var (
+	errNotRunning = errors.New("the actor host is not running")
+	errConnecting = errors.New("the actor stream is not open yet")
+)
+
+// Stream is the host that dials the sidecar: SubscribeActorEventsAlpha1.
+type Stream struct {
+	config  Config
+	log     *slog.Logger
+	updated chan struct{}
+
+	mu    sync.Mutex
+	ready error
+}
+
+var _ Host = (*Stream)(nil)
+
+// New makes a stream host. Nothing happens before Run.
+func New(config Config) (*Stream, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("configure the actor host: %w", err)
+	}
+	return &Stream{config: config, log: config.Log, updated: make(chan struct{}, 1), ready: errNotRunning}, nil
+}
+
+// Update implements Host.
+func (s *Stream) Update() {
+	select {
+	case s.updated <- struct{}{}:
+	default:
+	}
+}
+
+// Ready implements Host.
+func (s *Stream) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
+func (s *Stream) setReady(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = err
+}
+
+// Run implements Host.
+func (s *Stream) Run(ctx context.Context) error {
+	// Callbacks may outlive their stream: its end cancels them, but a new stream does not wait for them.
+	var callbacks sync.WaitGroup
+	defer callbacks.Wait()
+	defer s.setReady(errNotRunning)
+
+	retry := retryFirst
+	unregistering := false
+	for ctx.Err() == nil {
+		types := actorTypes(s.config.Catalog())
+		if len(types) == 0 {
+			s.setReady(nil)
+			select {
+			case <-ctx.Done():
+			case <-s.updated:
+			}
+			continue
+		}
+		if s.Ready() == nil || errors.Is(s.Ready(), errNotRunning) {
+			s.setReady(errConnecting)
+		}
+		registered, err := s.serve(ctx, types, unregistering, &callbacks)
+		unregistering = errors.Is(err, errUpdated)
+		if registered {
+			retry = retryFirst
+		}
+		if ctx.Err() != nil || unregistering {
+			continue
+		}
+		wait := jitter(retry)
+		retry = min(2*retry, retryLast)
+		if refusal := refused(err); refusal != nil {
+			err, wait = refusal, jitter(retryRefused)
+		}
+		s.setReady(fmt.Errorf("the actor stream is down: %w", err))
+		s.log.Warn("the actor stream is down", keyError, err, keyRetry, wait)
+		s.pause(ctx, wait, types)
+	}
+	return nil
+}
+
+// serve opens one stream and serves it until it ends. Dapr has let go of all entities then.
+func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, callbacks *sync.WaitGroup) (
+	registered bool, err error,
+) {
+	n := newSession(s, types, callbacks)
+	err = n.open(ctx, unregistering)
+	if err == nil {
+		registered = true
+		s.log.Info("entities are hosted", keyTypes, types)
+		s.setReady(n.problem)
+		err = n.serve(ctx)
+		s.setReady(errConnecting)
+	}
+	n.close()
+	if registered {
+		s.config.Entities.DisownAll()
+		s.log.Info("entities are no longer hosted", keyTypes, types, keyError, err)
+	}
+	return registered, err
+}
+
+// pause waits between two attempts. Other types cut it short.
+func (s *Stream) pause(ctx context.Context, wait time.Duration, types []string) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-s.updated:
+			if !slices.Equal(types, actorTypes(s.config.Catalog())) {
+				return
+			}
+		}
+	}
+}
+
+// jitter spreads attempts by a fifth each way.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// refused explains the errors that no retry will cure.
+func refused(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		return nil
+	}
+	switch s.Code() {
+	case codes.FailedPrecondition:
+		return fmt.Errorf("the sidecar refuses the actor stream (%s): run it with no --app-port, or with one of "+
+			"--app-protocol grpc; for an app that speaks HTTP, host entities in a sidecar of their own. daprd before "+
+			"1.18.2 needs a gRPC app-port in any case; use 1.18.2 or later", s.Message())
+	case codes.Unimplemented:
+		return fmt.Errorf("the sidecar knows no actor stream (%s): use Dapr 1.18.2 or later, and allow "+
+			"SubscribeActorEventsAlpha1 if its configuration lists allowed APIs", s.Message())
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return fmt.Errorf("the sidecar refuses us (%s): give the component its API token in DAPR_API_TOKEN",
+			s.Message())
+	default:
+		return nil
+	}
+}
+
+// The keys of log entries.
+const (
+	keyError   = "error"
+	keyRetry   = "retry"
+	keyTypes   = "actor_types"
+	keyMethod  = "method"
+	keyService = "service"
+	keyID      = "id"
+	keyKind    = "callback"
+)
