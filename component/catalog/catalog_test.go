@@ -221,6 +221,8 @@ func TestEqual(t *testing.T) {
 
 func FuzzNew(f *testing.F) {
 	f.Add(marshal(f, shop(f)))
+	small := files(f, map[string]string{"s.proto": `syntax = "proto3"; package s; message M { M m = 1; string id = 2; } service S { rpc A(M) returns (M); }`})
+	f.Add(marshal(f, with(spec(small, eventSourced("s.S", "")), "targets")))
 	f.Add(marshal(f, jsonSpec(&cloudstate.Method{Name: "A", Input: "Add"})))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
