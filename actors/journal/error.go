@@ -3,6 +3,8 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/dapr-entities/entities/actors"
 )
@@ -38,8 +40,14 @@ func (a *Append) Validate() error {
 	switch {
 	case a.Ref.Service == "" || a.Ref.ID == "":
 		return fmt.Errorf("append to %q: the ref is not complete", a.Ref)
+	case !text(a.Ref.Service) || !text(a.Ref.ID):
+		return fmt.Errorf("append to %q: the ref is not UTF-8 text without zero bytes", a.Ref)
 	case a.Command == "" || len(a.Command) > MaxCommandBytes:
 		return fmt.Errorf("append to %s: the command id has %d bytes, 1 to %d are allowed", a.Ref, len(a.Command), MaxCommandBytes)
+	case !text(a.Command):
+		return fmt.Errorf("append to %s: the command id %q is not UTF-8 text without zero bytes", a.Ref, a.Command)
+	case a.Epoch < 0:
+		return fmt.Errorf("append to %s: the epoch is %d", a.Ref, a.Epoch)
 	case a.Expected < AnySequence:
 		return fmt.Errorf("append to %s: the expected sequence is %d", a.Ref, a.Expected)
 	case len(a.Effects) > 0:
@@ -48,6 +56,23 @@ func (a *Append) Validate() error {
 		return fmt.Errorf("append to %s: neither events nor a record", a.Ref)
 	case len(a.Events) == 0 && a.Snapshot != nil:
 		return fmt.Errorf("append to %s: a snapshot without events", a.Ref)
+	case a.Snapshot != nil && !payloadText(a.Snapshot):
+		return fmt.Errorf("append to %s: the snapshot's type is not UTF-8 text without zero bytes", a.Ref)
+	}
+	for i := range a.Events {
+		e := &a.Events[i]
+		if !text(e.Name) || !payloadText(&e.Payload) || !contextText(&e.Context) {
+			return fmt.Errorf("append to %s: name, type or context of event %d is not UTF-8 text without zero bytes", a.Ref, i)
+		}
 	}
 	return nil
+}
+
+// text is what every database takes as text. Payloads may hold any bytes.
+func text(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+func payloadText(p *actors.Payload) bool { return text(p.TypeURL) && text(p.ContentType) }
+
+func contextText(c *Context) bool {
+	return text(c.Correlation) && text(c.Causation) && text(c.Traceparent) && text(c.Caller)
 }

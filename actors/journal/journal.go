@@ -15,6 +15,7 @@ type Journal interface {
 	Reader
 
 	// List returns up to limit streams of a service whose ids are greater than after, in the order of their bytes.
+	// Streams without events (fenced, or with records only) are among them. Limit 0 is no limit.
 	List(ctx context.Context, service, after string, limit int) ([]Summary, error)
 	// ID names this journal for as long as it exists: a random text made with it. Two hosts that see different ids do
 	// not share their entities.
@@ -30,7 +31,10 @@ type Appender interface {
 	// Append tries every append of the batch and returns a result for each, in the batch's order. Appends of different
 	// streams succeed or fail each for itself. Appends of one stream stand in the batch in order, each expecting what
 	// the one before it leaves behind; when one of them is not Committed, neither are those after it. All streams of
-	// a batch share one commit where the back end can. An end of ctx makes results Unknown, not errors.
+	// a batch share one commit where the back end can. An append whose command is recorded already is answered by that
+	// record, whatever became of those before it; the others behind one that is not Committed are Conflict, or Unknown
+	// if it is Unknown. An end of ctx makes results Unknown, or Refused if nothing had been sent. The batch is not kept
+	// and not changed.
 	Append(ctx context.Context, batch []Append) []Result
 	// Transact is Append for all or nothing: either all are Committed or none is. The appends that were not at fault
 	// are then Refused with ErrTransaction.
@@ -58,11 +62,12 @@ type Append struct {
 	Ref actors.Ref
 	// Expected is the sequence at which the stream must be, or AnySequence.
 	Expected int64
-	// Epoch of the writer; must not be lower than the stream's.
+	// Epoch of the writer, from 0; must not be lower than the stream's, which it raises.
 	Epoch int64
 	// Command identifies this append within its stream, for ever. 1 to MaxCommandBytes bytes.
 	Command string
-	// Record, if set, is kept for the life of the stream under Command.
+	// Record, if set, is kept for the life of the stream under Command. Only an append with a record is compared with
+	// the recorded commands; who sends none has to make its command ids unique.
 	Record *Record
 	// Events to add. Ref, Sequence, Position, Time and Command of each are set by the journal. There may be none, but
 	// then there must be a Record, or nothing could tell the append from one that did not happen.
@@ -174,7 +179,7 @@ type Loading struct {
 	// Snapshot is nil if there is none. A damaged snapshot counts as none.
 	Snapshot *Snapshot
 	// Events after the snapshot and up to Head, as Read yields them. Nothing is read before it is ranged over; it can
-	// be ranged over once.
+	// be ranged over once. A missing event is a *CorruptError, also at the end.
 	Events iter.Seq2[Event, error]
 }
 
@@ -189,8 +194,8 @@ type Check struct {
 // Checked answers a Check.
 type Checked struct {
 	Head Head
-	// Applied reports that the command was found; Record is its record, if it has one. An append found by its event
-	// ends at LastSequence.
+	// Applied reports that the command was found; Record is its record, if it has one. The stream was at LastSequence
+	// after it.
 	Applied      bool
 	Record       *Record
 	LastSequence int64
