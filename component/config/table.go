@@ -1,0 +1,194 @@
+package config
+
+// settings is the one table. Everything that is documented, checked or printed about settings comes from here.
+var settings = []Setting{
+	{
+		Name: "userFunction", Default: "127.0.0.1:8080", Type: "string", Scope: State | Process,
+		Meaning: "Address of the user function, the process with the handlers, as host:port or as unix:<path>.",
+		Example: "127.0.0.1:8080",
+		parse:   text(func(c *Config) *string { return &c.UserFunction }),
+	},
+	{
+		Name: "journal", Default: "sqlite:entities.db", Type: "string", Scope: State | Process, Sensitive: true,
+		Meaning: "Where events are kept: sqlite:<file> (one host), postgres://<user>:<password>@<host>/<database> (any number of hosts), memory: (gone when the process ends). The environment variable ENTITIES_JOURNAL sets it too.",
+		Example: "postgres://entities:secret@localhost:5432/entities?sslmode=disable",
+		parse: func(c *Config, _, value string) (err error) {
+			c.Journal, err = parseJournal(value)
+			return err
+		},
+	},
+	{
+		Name: "appId", Type: "string", Scope: State | Binding | Process,
+		Meaning: "App id of the sidecar. Write {appID}, which the sidecar replaces.",
+		Example: "{appID}",
+		parse:   optional(func(c *Config) *string { return &c.AppID }),
+	},
+	{
+		Name: "host", Default: "auto", Type: "string", Scope: State | Process, Allowed: []string{"auto", "true", "false"},
+		Meaning: "Whether entities are hosted here: true, false, or auto, which is once a user function has been found.",
+		Example: "true",
+		parse:   choice(func(c *Config) *Host { return &c.Host }, HostAuto, HostAlways, HostNever),
+	},
+	{
+		Name: "actorType.", Type: "string", Scope: State | Binding | Process,
+		Meaning: "Name of the actor type of one service, given by its full name. Without it the actor type is the service's simple name.",
+		Example: "actorType.shop.v1.ShoppingCart=Cart",
+		parse:   parseActorType,
+	},
+	{
+		Name: "daprGrpcEndpoint", Default: "127.0.0.1:50001", Type: "string", Scope: State | Binding | Process,
+		Meaning: "Address of the sidecar's gRPC API. The environment variables DAPR_GRPC_ENDPOINT and DAPR_GRPC_PORT set it too.",
+		Example: "127.0.0.1:50001",
+		parse:   text(func(c *Config) *string { return &c.DaprGRPCEndpoint }),
+	},
+	{
+		Name: "daprApiToken", Type: "string", Scope: State | Binding | Process, Sensitive: true,
+		Meaning: "API token of the sidecar. Better given by the environment variable DAPR_API_TOKEN or a secretKeyRef.",
+		Example: "a-long-random-text",
+		parse: func(c *Config, _, value string) error {
+			c.DaprAPIToken = Secret(value)
+			return nil
+		},
+	},
+	{
+		Name: "commandTimeout", Default: "1m", Type: "duration", Scope: State | Binding | Process,
+		Meaning: "Time that a command may take whose caller set no deadline.",
+		Example: "30s",
+		parse:   duration(func(c *Config) *Duration { return &c.CommandTimeout }, "1ms", "24h"),
+	},
+	{
+		Name: "idleTimeout", Default: "30s", Type: "duration", Scope: State | Process,
+		Meaning: "Time after which an entity without commands leaves memory, unless its service sets another.",
+		Example: "5m",
+		parse:   duration(func(c *Config) *Duration { return &c.IdleTimeout }, "1ms", "8760h"),
+	},
+	{
+		Name: "drainTimeout", Default: "8s", Type: "duration", Scope: State | Process,
+		Meaning: "Time that commands in progress get to end when the sidecar moves entities or the component stops. The sidecar gives no more than about 8s.",
+		Example: "8s",
+		parse:   duration(func(c *Config) *Duration { return &c.DrainTimeout }, "1ms", "1h"),
+	},
+	{
+		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: State | Process,
+		Meaning: "Time in which the component stops altogether; what is left then is cut off. Keep it below terminationGracePeriodSeconds of the pod.",
+		Example: "20s",
+		parse:   duration(func(c *Config) *Duration { return &c.GracePeriod }, "1ms", "1h"),
+	},
+	{
+		Name: "reads", Default: "checked", Type: "string", Scope: State | Process, Allowed: []string{"checked", "cached"},
+		Meaning: "Whether an answer that wrote nothing is confirmed with the journal (checked) or given from memory (cached: faster, may be stale while an entity moves).",
+		Example: "cached",
+		parse:   choice(func(c *Config) *Reads { return &c.Reads }, Checked, Cached),
+	},
+	{
+		Name: "maxResident", Default: "10000", Type: "number", Scope: State | Process,
+		Meaning: "Number of idle entities kept in memory; the least recently used leave first.",
+		Example: "50000",
+		parse:   number(func(c *Config) *int { return &c.MaxResident }, 1, 100_000_000),
+	},
+	{
+		Name: "maxQueue", Default: "256", Type: "number", Scope: State | Process,
+		Meaning: "Number of commands that may wait for one entity. Past it a command is answered RESOURCE_EXHAUSTED at once.",
+		Example: "1000",
+		parse:   number(func(c *Config) *int { return &c.MaxQueue }, 1, 1_000_000),
+	},
+	{
+		Name: "maxInFlight", Default: "10000", Type: "number", Scope: State | Process,
+		Meaning: "Number of commands of one service that may be in progress or waiting.",
+		Example: "20000",
+		parse:   number(func(c *Config) *int { return &c.MaxInFlight }, 1, 10_000_000),
+	},
+	{
+		Name: "maxEvents", Default: "1000", Type: "number", Scope: State | Process,
+		Meaning: "Number of events that one command may emit.",
+		Example: "100",
+		parse:   number(func(c *Config) *int { return &c.MaxEvents }, 1, 1_000_000),
+	},
+	{
+		Name: "maxBytes", Default: "256Mi", Type: "bytesize", Scope: State | Process,
+		Meaning: "Size of all commands and answers in progress together.",
+		Example: "1Gi",
+		parse:   size(func(c *Config) *int64 { return &c.MaxBytes }, 1<<20, 1<<40),
+	},
+	{
+		Name: "maxMessage", Default: "16Mi", Type: "bytesize", Scope: State | Process,
+		Meaning: "Size of one message that the component takes from the sidecar or from the user function.",
+		Example: "64Mi",
+		parse:   size(func(c *Config) *int64 { return &c.MaxMessage }, 64<<10, 1<<30),
+	},
+	{
+		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Process,
+		Meaning: "Size of one answer to the sidecar, state values included. A larger one breaks the sidecar's actor stream unless its --max-body-size (default 4Mi) is raised; the answers of state and binding never get past 4Mi.",
+		Example: "1Mi",
+		parse:   size(func(c *Config) *int64 { return &c.MaxReply }, 1<<10, 1<<30),
+	},
+	{
+		Name: "adminAddress", Default: "127.0.0.1:9095", Type: "string", Scope: State | Process,
+		Meaning: "Address of health checks and metrics over HTTP, or off.",
+		Example: "0.0.0.0:9095",
+		parse:   parseAdminAddress,
+	},
+	{
+		Name: "pprof", Default: "false", Type: "bool", Scope: State | Process,
+		Meaning: "Whether the admin address serves Go profiles, which show much of what the process does.",
+		Example: "true",
+		parse:   boolean(func(c *Config) *bool { return &c.Pprof }),
+	},
+	{
+		Name: "initFile", Default: "on", Type: "string", Scope: State | Process, Allowed: []string{"on", "off"},
+		Meaning: "Whether the last metadata, secrets included, is kept in a file beside the socket that only this user can read. Without it a restarted component does nothing until its sidecar restarts too.",
+		Example: "off",
+		parse: func(c *Config, _, value string) error {
+			var v string
+			err := choice(func(*Config) *string { return &v }, "on", "off")(c, "", value)
+			c.InitFile = v != "off"
+			return err
+		},
+	},
+	{
+		Name: "onRestart", Default: "log", Type: "string", Scope: State | Process, Allowed: []string{"log", "restartSidecar"},
+		Meaning: "What to do about subscriptions that the sidecar does not reopen after the component restarted: log them, or shut the sidecar down so that its supervisor restarts it.",
+		Example: "restartSidecar",
+		parse:   choice(func(c *Config) *OnRestart { return &c.OnRestart }, OnRestartLog, OnRestartSidecar),
+	},
+	{
+		Name: "logLevel", Default: "info", Type: "string", Scope: State | Process, Allowed: []string{"debug", "info", "warn", "error"},
+		Meaning: "Least level of the log lines that are written.",
+		Example: "debug",
+		parse:   parseLogLevel,
+	},
+	{
+		Name: "logFormat", Default: "text", Type: "string", Scope: Process, Allowed: []string{"text", "json"},
+		Meaning: "Form of the log lines.",
+		Example: "json",
+		parse:   choice(func(c *Config) *string { return &c.LogFormat }, "text", "json"),
+	},
+	{
+		Name: "socketFolder", Default: "/tmp/dapr-components-sockets", Type: "string", Scope: Process,
+		Meaning: "Folder in which the sidecar looks for sockets: one for each sidecar. The environment variables DAPR_COMPONENTS_SOCKETS_FOLDER and DAPR_COMPONENT_SOCKETS_FOLDER set it too.",
+		Example: "/run/dapr/sockets",
+		parse:   text(func(c *Config) *string { return &c.SocketFolder }),
+	},
+	{
+		Name: "socketName", Default: "entities", Type: "string", Scope: Process,
+		Meaning: "Name of the socket without .sock, which is the second half of the component types: entities makes state.entities and bindings.entities.",
+		Example: "entities",
+		parse:   parseSocketName,
+	},
+	{
+		Name: "socketMode", Default: "0660", Type: "string", Scope: Process,
+		Meaning: "Permissions of the socket, in octal. The sidecar must be able to write to it.",
+		Example: "0600",
+		parse:   parseSocketMode,
+	},
+
+	dapr("actorStateStore", "bool", State, "Whether this is the state store of the sidecar's actors. One component of an app id says true, and hosting entities needs one.", "true"),
+	dapr("keyPrefix", "string", State, "What the sidecar puts before state keys: appid, name, namespace, none, or a text.", "name"),
+	dapr("outboxPublishPubsub", "string", State, "Pub/sub component of the sidecar's outbox.", "pubsub"),
+	dapr("outboxPublishTopic", "string", State, "Topic of the sidecar's outbox.", "orders"),
+	dapr("outboxPubsub", "string", State, "Pub/sub component for the internal topic of the sidecar's outbox.", "pubsub"),
+	dapr("outboxDiscardWhenMissingState", "bool", State, "Whether the sidecar's outbox drops messages whose transaction it does not find.", "true"),
+	dapr("primaryEncryptionKey", "string", State, "Key with which the sidecar encrypts state values.", "{a secretKeyRef}"),
+	dapr("secondaryEncryptionKey", "string", State, "Key with which the sidecar decrypts what an earlier key encrypted.", "{a secretKeyRef}"),
+	dapr("direction", "string", Binding, "Direction of the binding. There is only output.", "output"),
+}
