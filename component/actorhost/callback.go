@@ -34,17 +34,16 @@ func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlp
 			"%s of %s/%s: this host is stopping; repeat the command", r.GetMethod(), r.GetActorType(), r.GetActorId()))
 		return
 	}
-	if n.inFlight.Add(1) > int64(n.host.config.MaxInFlight) {
-		n.inFlight.Add(-1)
-		n.fail(r.GetId(), n.anyRef(r), 0, actors.Errorf(actors.ResourceExhausted,
-			"%s of %s/%s: this host is handling %d commands already; repeat the command later, or raise maxInFlight",
-			r.GetMethod(), r.GetActorType(), r.GetActorId(), n.host.config.MaxInFlight))
-		return
-	}
-	release := func() { n.inFlight.Add(-1) }
 	service, ref, err := n.resolve(r)
 	if err != nil {
-		n.send(n.failed(r.GetId(), n.anyRef(r), 0, err), release)
+		n.fail(r.GetId(), n.anyRef(r), 0, err)
+		return
+	}
+	if n.inFlight.Add(1) > int64(n.host.config.MaxInFlight) {
+		n.inFlight.Add(-1)
+		n.fail(r.GetId(), ref, 0, actors.Errorf(actors.ResourceExhausted,
+			"%s of %s: this host is handling %d commands already; repeat the command later, or raise maxInFlight",
+			r.GetMethod(), ref, n.host.config.MaxInFlight))
 		return
 	}
 	// Here and not in the goroutine: a deactivation that comes next must find the entity owned.
@@ -52,7 +51,7 @@ func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlp
 	n.callbacks.Go(func() {
 		answer := n.command(service, ref, r)
 		if answer != nil {
-			n.send(answer, release)
+			n.send(answer, func() { n.inFlight.Add(-1) })
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	components "github.com/dapr/dapr/pkg/proto/components/v1"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/component/config"
 )
 
@@ -106,7 +107,7 @@ func (b *binding) invoke(ctx context.Context, r *components.InvokeRequest, c *ca
 	if c.catalog = c.runtime.catalog(); c.catalog != nil {
 		s, known := c.catalog.Service(c.ref.Service)
 		if !known {
-			return nil, actors.Errorf(actors.Unimplemented, "there is no service %q (known: %s)", cut(c.ref.Service), strings.Join(c.catalog.Services(), ", "))
+			return nil, actors.Errorf(actors.Unimplemented, "there is no service %q (known: %s)", cut(c.ref.Service), serviceNames(c.catalog))
 		}
 		c.service, c.ref.Service = s, s.Name
 	}
@@ -121,8 +122,8 @@ type call struct {
 
 	config   config.Config
 	runtime  *Runtime
-	catalog  Catalog // nil without a user function
-	service  Service
+	catalog  *catalog.Catalog // nil without a user function
+	service  *catalog.Service
 	ref      actors.Ref
 	sequence int64
 }
@@ -182,7 +183,14 @@ func passesOn(key string) bool {
 // command is the operation invoke.
 func (b *binding) command(ctx context.Context, c *call) (*components.InvokeResponse, error) {
 	contentType := c.values["contentType"]
-	payload, err := c.decode(contentType)
+	var method *catalog.Method
+	var err error
+	if c.service != nil {
+		if method, err = c.service.Method(c.values["command"]); err != nil {
+			return nil, err
+		}
+	}
+	payload, err := c.decode(method, contentType)
 	if err != nil {
 		return nil, err
 	}
@@ -212,8 +220,11 @@ func (b *binding) command(ctx context.Context, c *call) (*components.InvokeRespo
 		}
 	}
 	if out.Reply != nil {
-		if resp.Data, resp.ContentType, err = c.encode(*out.Reply, contentType); err != nil {
-			return nil, err
+		resp.Data, resp.ContentType = out.Reply.Data, out.Reply.ContentType
+		if method != nil {
+			if resp.Data, resp.ContentType, err = method.Encode(*out.Reply, contentType); err != nil {
+				return nil, err
+			}
 		}
 		resp.Metadata["content-type"] = resp.ContentType
 	}
@@ -222,37 +233,16 @@ func (b *binding) command(ctx context.Context, c *call) (*components.InvokeRespo
 	return resp, nil
 }
 
-// decode makes the payload. Without a catalog the host that takes the command decodes it.
-func (c *call) decode(contentType string) (actors.Payload, error) {
-	data := c.data
-	if !isProtobuf(contentType) && bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+// decode makes the payload, with m of a catalog. Without one the host that gets the command decodes it.
+func (c *call) decode(m *catalog.Method, contentType string) (actors.Payload, error) {
+	data, kind := c.data, catalog.ContentType(contentType)
+	if kind == actors.ContentJSON && bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		data = nil // what the sidecar's HTTP API makes of a request without data
 	}
-	if c.catalog != nil {
-		return c.service.Decode(c.values["command"], c.ref.ID, contentType, data)
+	if m == nil {
+		return actors.Payload{ContentType: kind, Data: data}, nil
 	}
-	p := actors.Payload{ContentType: actors.ContentJSON, Data: data}
-	if isProtobuf(contentType) {
-		p.ContentType = actors.ContentProtobuf
-	}
-	return p, nil
-}
-
-func (c *call) encode(p actors.Payload, contentType string) ([]byte, string, error) {
-	if c.catalog == nil {
-		return p.Data, p.ContentType, nil
-	}
-	return c.service.Encode(c.values["command"], p, contentType)
-}
-
-// isProtobuf knows the content types that do not mean JSON.
-func isProtobuf(contentType string) bool {
-	contentType, _, _ = strings.Cut(contentType, ";")
-	switch strings.ToLower(strings.TrimSpace(contentType)) {
-	case actors.ContentProtobuf, "application/x-protobuf", "application/octet-stream":
-		return true
-	}
-	return false
+	return m.Decode(c.ref.ID, contentType, data)
 }
 
 // number reads a metadata item that is a whole number.
@@ -275,6 +265,14 @@ func (c *call) json(p actors.Payload) json.RawMessage {
 	}
 	data, _ := json.Marshal(map[string]string{"@type": p.TypeURL, "base64": base64.StdEncoding.EncodeToString(p.Data)})
 	return data
+}
+
+func serviceNames(c *catalog.Catalog) string {
+	var names []string
+	for _, s := range c.Services() {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func answer(v any, metadata map[string]string) (*components.InvokeResponse, error) {

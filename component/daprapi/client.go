@@ -168,7 +168,7 @@ func parseEndpoint(endpoint string) (target string, secure bool, err error) {
 		if strings.HasPrefix(endpoint, "unix:") || strings.HasPrefix(endpoint, "dns:") {
 			return endpoint, false, nil
 		}
-		endpoint = "http://" + endpoint
+		endpoint = "grpc://" + endpoint
 	}
 	u, err := url.Parse(endpoint)
 	switch {
@@ -183,6 +183,8 @@ func parseEndpoint(endpoint string) (target string, secure bool, err error) {
 		return bad(fmt.Sprintf("has the scheme %q", u.Scheme))
 	case u.Hostname() == "":
 		return bad("names no host")
+	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
+		return bad("has too many colons")
 	case u.Path != "" && u.Path != "/":
 		return bad(fmt.Sprintf("has the path %q", u.Path))
 	}

@@ -1,0 +1,404 @@
+package userfunction
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bufbuild/protocompile"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/engine"
+	"github.com/dapr-entities/entities/component/catalog"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	shopProto = `syntax = "proto3"; package shop; import "cloudstate/entity_key.proto";
+message Line { string cart = 1 [(.cloudstate.entity_key) = true]; string product = 2; }
+message Cart { repeated Line lines = 1; }
+service Cart1 { rpc Add(Line) returns (Line); rpc Get(Line) returns (Cart); }
+service Cart2 { rpc Add(Line) returns (Line); }`
+	keyProto = `syntax = "proto3"; package cloudstate; import "google/protobuf/descriptor.proto";
+extend google.protobuf.FieldOptions { bool entity_key = 1080; }`
+)
+
+var shopSet = sync.OnceValue(func() []byte {
+	compiler := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
+		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"shop.proto": shopProto, "cloudstate/entity_key.proto": keyProto}),
+	})}
+	compiled, err := compiler.Compile(context.Background(), "shop.proto")
+	if err != nil {
+		panic(err)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	var add func(f protoreflect.FileDescriptor)
+	add = func(f protoreflect.FileDescriptor) {
+		for i := range f.Imports().Len() {
+			add(f.Imports().Get(i).FileDescriptor)
+		}
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
+	}
+	add(compiled[0])
+	b, err := proto.Marshal(set)
+	if err != nil {
+		panic(err)
+	}
+	return b
+})
+
+// spec of the services shop.<name>.
+func spec(extensions []string, services ...string) *cloudstate.EntitySpec {
+	s := &cloudstate.EntitySpec{
+		Proto:       shopSet(),
+		ServiceInfo: &cloudstate.ServiceInfo{ServiceName: "shop", ProtocolMinorVersion: 2, Extensions: extensions},
+	}
+	for _, name := range services {
+		s.Entities = append(s.Entities, &cloudstate.Entity{EntityType: "cloudstate.eventsourced.EventSourced", ServiceName: "shop." + name, PersistenceId: name})
+	}
+	return s
+}
+
+type (
+	in  = eventsourced.EventSourcedStreamIn
+	out = eventsourced.EventSourcedStreamOut
+)
+
+// scripted is a user function that follows a script over real gRPC and writes down what goes over the wire.
+type scripted struct {
+	cloudstate.UnimplementedEntityDiscoveryServer
+	eventsourced.UnimplementedEventSourcedServer
+
+	// hold, if set, keeps discovery waiting until it is closed.
+	hold chan struct{}
+	// handle is called for each stream.
+	handle func(s *wire) error
+
+	mu       sync.Mutex
+	spec     *cloudstate.EntitySpec
+	asked    []*cloudstate.ProxyInfo
+	reported []string
+	lines    []*wire
+	streams  sync.WaitGroup
+
+	server *grpc.Server
+}
+
+// start serves on an address; "" chooses one. It returns the address.
+func (f *scripted) start(t testing.TB, address string) string {
+	t.Helper()
+	network, at := "tcp", address
+	if address == "" {
+		at = "127.0.0.1:0"
+	} else if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, at = "unix", path
+	}
+	l, err := net.Listen(network, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.server = grpc.NewServer()
+	cloudstate.RegisterEntityDiscoveryServer(f.server, f)
+	eventsourced.RegisterEventSourcedServer(f.server, f)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = f.server.Serve(l) })
+	t.Cleanup(func() { f.server.Stop(); serving.Wait() })
+	if network == "unix" {
+		return address
+	}
+	return l.Addr().String()
+}
+
+func (f *scripted) announce(s *cloudstate.EntitySpec) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spec = s
+}
+
+func (f *scripted) Discover(ctx context.Context, info *cloudstate.ProxyInfo) (*cloudstate.EntitySpec, error) {
+	if f.hold != nil {
+		select {
+		case <-f.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, info)
+	return f.spec, nil
+}
+
+func (f *scripted) ReportError(_ context.Context, e *cloudstate.UserFunctionError) (*emptypb.Empty, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reported = append(f.reported, e.GetMessage())
+	return &emptypb.Empty{}, nil
+}
+
+func (f *scripted) reports() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.reported)
+}
+
+func (f *scripted) Handle(stream grpc.BidiStreamingServer[in, out]) error {
+	f.streams.Add(1)
+	defer f.streams.Done()
+	s := &wire{stream: stream}
+	f.mu.Lock()
+	f.lines = append(f.lines, s)
+	f.mu.Unlock()
+	err := f.handle(s)
+	if stream.Context().Err() == nil {
+		s.note("<- end %s", status.Code(err))
+	}
+	return err
+}
+
+// opened counts the streams so far.
+func (f *scripted) opened() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.lines)
+}
+
+// transcript waits until all streams are over.
+func (f *scripted) transcript() string {
+	f.streams.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var b strings.Builder
+	for i, l := range f.lines {
+		fmt.Fprintf(&b, "stream %d\n", i+1)
+		for _, text := range l.texts {
+			b.WriteString("  " + text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// wire is one stream of a scripted user function.
+type wire struct {
+	stream grpc.BidiStreamingServer[in, out]
+	texts  []string
+}
+
+func (l *wire) note(format string, args ...any) {
+	l.texts = append(l.texts, fmt.Sprintf(format, args...))
+}
+
+func text(m proto.Message) string {
+	s := prototext.MarshalOptions{Resolver: new(protoregistry.Types)}.Format(m)
+	return strings.Join(strings.Fields(s), " ") // prototext puts spaces in at random
+}
+
+func (l *wire) recv() (*in, error) {
+	m, err := l.stream.Recv()
+	switch {
+	case errors.Is(err, io.EOF):
+		l.note("-> half-close")
+	case err != nil:
+		l.note("-> %s", status.Code(err))
+	default:
+		l.note("-> %s", text(m))
+	}
+	return m, err
+}
+
+func (l *wire) send(m *out) error {
+	l.note("<- %s", text(m))
+	return l.stream.Send(m)
+}
+
+// hang reads nothing until the stream is cancelled.
+func (l *wire) hang() error {
+	<-l.stream.Context().Done()
+	l.note("-> %s", status.FromContextError(l.stream.Context().Err()).Code())
+	return l.stream.Context().Err()
+}
+
+// step answers one command. An error ends the stream with it; errHalt ends it with OK.
+type step func(l *wire, c *cloudstate.Command) error
+
+var errHalt = errors.New("halt")
+
+// follow takes beginnings as they come and answers the n-th command of all streams by the n-th step.
+func follow(steps ...step) func(l *wire) error {
+	return func(l *wire) error {
+		for {
+			m, err := l.recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			c := m.GetCommand()
+			if c == nil {
+				continue
+			}
+			s := steps[0]
+			if len(steps) > 1 {
+				steps = steps[1:]
+			}
+			if err := s(l, c); errors.Is(err, errHalt) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// answer sends a reply to the current command, changed by f.
+func answer(f func(r *eventsourced.EventSourcedReply)) step {
+	return func(l *wire, c *cloudstate.Command) error {
+		r := &eventsourced.EventSourcedReply{CommandId: c.GetId()}
+		f(r)
+		return l.send(&out{Message: &eventsourced.EventSourcedStreamOut_Reply{Reply: r}})
+	}
+}
+
+func message(m *out) step { return func(l *wire, _ *cloudstate.Command) error { return l.send(m) } }
+
+func topLevel(f *cloudstate.Failure) step {
+	return message(&out{Message: &eventsourced.EventSourcedStreamOut_Failure{Failure: f}})
+}
+
+// payload of type shop.Line with a product.
+func payload(product string) actors.Payload {
+	return actors.Payload{TypeURL: "type.googleapis.com/shop.Line", ContentType: actors.ContentProtobuf, Data: append([]byte{0x12, byte(len(product))}, product...)}
+}
+
+func replies(product string) *cloudstate.ClientAction {
+	return &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Reply{Reply: &cloudstate.Reply{Payload: toAny(payload(product))}}}
+}
+
+func fails(f *cloudstate.Failure) *cloudstate.ClientAction {
+	return &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Failure{Failure: f}}
+}
+
+func events(list ...engine.Event) iter.Seq2[engine.Event, error] {
+	return func(yield func(engine.Event, error) bool) {
+		for _, e := range list {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func ref(id string) actors.Ref { return actors.Ref{Service: "shop.Cart1", ID: id} }
+
+func turn(method, product string) engine.Turn {
+	return engine.Turn{Command: actors.Command{Ref: ref("c1"), Method: method, Payload: payload(product)}, Sequence: 7}
+}
+
+// running is a client at work.
+type running struct {
+	*Client
+	changes chan change
+	log     *logged
+	stop    func()
+}
+
+type change struct {
+	catalog  *catalog.Catalog
+	function func(string) engine.Function
+}
+
+func run(t testing.TB, config Config) *running {
+	t.Helper()
+	r := &running{changes: make(chan change, 16), log: new(logged)}
+	config.OnChange = func(c *catalog.Catalog, f func(string) engine.Function) { r.changes <- change{c, f} }
+	config.Logger = slog.New(slog.NewTextHandler(r.log, nil))
+	if config.RetryMin == 0 {
+		config.RetryMin, config.RetryMax = 5*time.Millisecond, 20*time.Millisecond
+	}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Client = c
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	r.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *running) next(t testing.TB) change {
+	t.Helper()
+	select {
+	case c := <-r.changes:
+		return c
+	case <-time.After(10 * time.Second):
+		t.Fatalf("no change was announced; %v\n%s", r.Ready(), r.log)
+		return change{}
+	}
+}
+
+func (r *running) open(t testing.TB, start engine.Start) engine.Session {
+	t.Helper()
+	s, err := r.next(t).function("shop.Cart1").Open(t.Context(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// logged is a log that can be read while it is written.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
