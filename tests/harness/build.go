@@ -130,5 +130,5 @@ func moduleRoot() (string, error) {
 
 // tryLock takes the lock on the file or says that somebody has it.
 func tryLock(file *os.File) error {
-	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:wrapcheck // wrapped by lock
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }

@@ -32,6 +32,7 @@ type Cluster struct {
 	config    ClusterConfig
 	temporary bool
 	lines     sync.Mutex // held while a line goes to config.Output
+	tools     sync.Mutex // guards config.Dapr, and is held while tools are built
 
 	mu        sync.Mutex
 	processes []*Process

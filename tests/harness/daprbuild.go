@@ -24,11 +24,11 @@ type source struct {
 	note   string // what to tell a person who has to wait for it
 }
 
-// The versions are told to the linker by hand: Dapr's own build does the same, and a daprd that says "edge" makes some
+// The versions of what is built. They are told to the linker by hand: Dapr's own build does the same, and a daprd that says "edge" makes some
 // clients warn. TestVersions compares them with the go.mod files.
 const (
-	daprVersion = "1.18.2"
-	cliVersion  = "1.16.5"
+	DaprVersion = "1.18.2"
+	CLIVersion  = "1.16.5"
 )
 
 // Stripping the binaries halves them, and the time to write them.
@@ -37,7 +37,8 @@ var sources = []source{
 		folder: "tests/dapr",
 		flags: []string{
 			"-tags", "stablecomponents",
-			"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=" + daprVersion,
+			"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=" + DaprVersion +
+				" -X github.com/dapr/kit/logger.DaprVersion=" + DaprVersion,
 		},
 		tools: map[Tool]string{
 			ToolDaprd:     "github.com/dapr/dapr/cmd/daprd",
@@ -48,7 +49,7 @@ var sources = []source{
 	},
 	{
 		folder: "tests/daprcli",
-		flags:  []string{"-ldflags", "-s -w -X main.version=" + cliVersion},
+		flags:  []string{"-ldflags", "-s -w -X main.version=" + CLIVersion},
 		tools:  map[Tool]string{ToolCLI: "github.com/dapr/cli"},
 		note:   "about 3 minutes on two cores, once",
 	},
@@ -118,7 +119,7 @@ func (s source) build(ctx context.Context, progress io.Writer, root string, want
 	// binary under a good name.
 	unfinished, err := os.MkdirTemp(folder, "unfinished-")
 	if err != nil {
-		return "", err //nolint:wrapcheck // it names operation and path itself
+		return "", err
 	}
 	defer os.RemoveAll(unfinished)
 
@@ -136,7 +137,7 @@ func (s source) build(ctx context.Context, progress io.Writer, root string, want
 		// go build names the binary after the last element of the package's path.
 		name := s.tools[tool][strings.LastIndex(s.tools[tool], "/")+1:]
 		if err := os.Rename(filepath.Join(unfinished, name), filepath.Join(folder, string(tool))); err != nil {
-			return "", err //nolint:wrapcheck // it names operation and paths itself
+			return "", err
 		}
 	}
 
@@ -162,7 +163,7 @@ func (s source) cacheFolder(root string) (string, error) {
 	for _, name := range []string{"go.mod", "go.sum"} {
 		data, err := os.ReadFile(filepath.Join(root, s.folder, name))
 		if err != nil {
-			return "", err //nolint:wrapcheck // it names operation and path itself
+			return "", err
 		}
 
 		hash.Write(data)
@@ -265,7 +266,7 @@ func (c *compilation) report(elapsed time.Duration) {
 func lock(ctx context.Context, progress io.Writer, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names operation and path itself
+		return nil, err
 	}
 
 	told := false

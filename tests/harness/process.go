@@ -86,7 +86,7 @@ func (p *Process) launch() (*run, error) {
 
 	file, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names operation and path itself
+		return nil, err
 	}
 
 	cmd := exec.Command(p.command.Path, p.command.Args...)
@@ -212,7 +212,7 @@ func (l *run) signal(sign int, signal syscall.Signal) error {
 		return nil
 	}
 
-	return syscall.Kill(sign*l.cmd.Process.Pid, signal) //nolint:wrapcheck // wrapped by Signal
+	return syscall.Kill(sign*l.cmd.Process.Pid, signal)
 }
 
 // Kill ends the process and what it started with SIGKILL, and waits for the end.
@@ -295,7 +295,7 @@ func (p *Process) Log(lines int) (string, error) {
 	}
 
 	if err != nil {
-		return "", err //nolint:wrapcheck // it names operation and path itself
+		return "", err
 	}
 
 	return lastLines(string(data), lines), nil

@@ -29,5 +29,5 @@ func (l *run) reap() error {
 	_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
 	l.gone = true
 
-	return l.cmd.Wait() //nolint:wrapcheck // passed on by Wait as it is
+	return l.cmd.Wait()
 }

@@ -20,5 +20,5 @@ func (l *run) reap() error {
 	_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
 	l.gone = true
 
-	return err //nolint:wrapcheck // passed on by Wait as it is
+	return err
 }

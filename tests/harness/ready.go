@@ -30,7 +30,7 @@ func HTTPReady(url string) Probe {
 
 		response, err := probeClient.Do(request)
 		if err != nil {
-			return err //nolint:wrapcheck // it names method and URL itself
+			return err
 		}
 		defer response.Body.Close()
 
@@ -54,7 +54,7 @@ func FileReady(path string) Probe {
 	return func(context.Context) error {
 		_, err := os.Stat(path)
 
-		return err //nolint:wrapcheck // it names the path itself
+		return err
 	}
 }
 
@@ -76,10 +76,10 @@ func dialReady(network, address string) Probe {
 
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
-			return err //nolint:wrapcheck // it names network and address itself
+			return err
 		}
 
-		return conn.Close() //nolint:wrapcheck // as above
+		return conn.Close()
 	}
 }
 

@@ -42,7 +42,7 @@ func run(ctx context.Context, names []string) error {
 
 	binaries, err := harness.Dapr(ctx, os.Stderr, want...)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what was built and from what
+		return err
 	}
 
 	for _, path := range []string{binaries.Daprd, binaries.Placement, binaries.Scheduler, binaries.CLI} {
