@@ -57,7 +57,7 @@ func Build(ctx context.Context, folder string, flags ...string) (string, error) 
 
 	var output strings.Builder
 
-	if err := runGo(ctx, root, arguments, func(line string) { output.WriteString(line + "\n") }); err != nil {
+	if err := runGo(ctx, root, nil, arguments, func(line string) { output.WriteString(line + "\n") }); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", folder, err, output.String())
 	}
 
@@ -72,10 +72,11 @@ func Build(ctx context.Context, folder string, flags ...string) (string, error) 
 
 // runGo runs the go command and hands over what it says on standard error, line by line. When ctx ends, so does the
 // command, with the compilers that it has started.
-func runGo(ctx context.Context, folder string, arguments []string, each func(line string)) error {
+func runGo(ctx context.Context, folder string, env, arguments []string, each func(line string)) error {
 	cmd := exec.Command("go", arguments...)
 	cmd.Dir = folder
-	cmd.Env = append(os.Environ(), "GOWORK=off") // a workspace file around us must not change what is built
+	// A workspace file around us must not change what is built.
+	cmd.Env = slices.Concat(os.Environ(), []string{"GOWORK=off"}, env)
 	cmd.SysProcAttr = attributes()
 
 	pipe, err := cmd.StderrPipe()

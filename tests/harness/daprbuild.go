@@ -169,7 +169,7 @@ func (s source) cacheFolder(root string) (string, error) {
 		hash.Write(data)
 	}
 
-	fmt.Fprintln(hash, runtime.GOOS, runtime.GOARCH, s.flags)
+	fmt.Fprintln(hash, runtime.GOOS, runtime.GOARCH, "CGO_ENABLED=0", s.flags)
 
 	cache := os.Getenv("ENTITIES_CACHE")
 	if cache == "" {
@@ -221,7 +221,8 @@ func (c *compilation) run(ctx context.Context, arguments []string) error {
 		}
 	})
 
-	err := runGo(ctx, c.folder, arguments, c.count)
+	// Dapr's own releases are built without C, and a machine with Go alone has no compiler for it.
+	err := runGo(ctx, c.folder, []string{"CGO_ENABLED=0"}, arguments, c.count)
 
 	close(done)
 	reporting.Wait()
