@@ -1,0 +1,100 @@
+// Package def holds the erased form of what a user defines. The packages of the entity kinds wrap the user's typed
+// functions into it at once; sessions, discovery and the test kit see nothing else.
+package def
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+)
+
+// EventSourced is the entity type of event-sourced services, as discovery names it.
+const EventSourced = "cloudstate.eventsourced.EventSourced"
+
+// Entity is one service's definition. It is immutable and shared by all its instances.
+type Entity struct {
+	// Type is the full name of the protocol's service that runs it.
+	Type          string
+	Service       string
+	PersistenceID string
+	// Idle is 0 if the user chose none.
+	Idle time.Duration
+	// SnapshotEvery is 0 for never.
+	SnapshotEvery int64
+	Methods       []Method
+	// Messages are the protobuf types of its events and state.
+	Messages []protoreflect.MessageDescriptor
+	// New makes the entity with that id, as it is before its first event.
+	New func(id string) Instance
+}
+
+// Method is one command for discovery. Input and Output are protobuf message names, or names of JSON types; then In or
+// Out is nil.
+type Method struct {
+	Name          string
+	Input, Output string
+	In, Out       protoreflect.MessageDescriptor
+}
+
+// Instance is one live event-sourced entity. One goroutine uses it at a time. No method panics.
+type Instance interface {
+	// State points to the live state.
+	State() any
+	// Encode encodes an event of the user's as Turn.Emit would.
+	Encode(event any) (Event, error)
+	// Restore replaces the state by a snapshot's.
+	Restore(snapshot *anypb.Any) error
+	// Snapshot encodes the state.
+	Snapshot() (*anypb.Any, error)
+	// Apply replays one stored event. Its Name may be empty.
+	Apply(e Event) error
+	// Handle runs one command. The events in its result have been applied.
+	Handle(ctx context.Context, c Command) Result
+}
+
+// Event in encoded form.
+type Event struct {
+	Name    string
+	Payload *anypb.Any
+}
+
+// Command in encoded form.
+type Command struct {
+	Name     string
+	Payload  *anypb.Any
+	Metadata *cloudstate.Metadata
+	Key      string
+	// Sequence of the entity before the command.
+	Sequence int64
+}
+
+// Result is what a command came to: Reply or Failure.
+type Result struct {
+	Reply   *anypb.Any
+	Failure *Failure
+	Events  []Event
+}
+
+// Failure is a "no" for the caller.
+type Failure struct {
+	// Code is a gRPC status code; 0 if the handler gave none.
+	Code int32
+	// Text is for the caller.
+	Text string
+	// Exception says that no handler decided this: it panicked, or there is none.
+	Exception bool
+	// Spoilt says that the state may no longer be the fold of the events.
+	Spoilt bool
+	// Cause is for the log only. May be nil.
+	Cause error
+}
+
+// Fault is a contained panic.
+type Fault struct {
+	Value any
+	Stack []byte
+}

@@ -1,0 +1,90 @@
+package sdk
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/session"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
+)
+
+// streams runs the sessions.
+type streams struct {
+	eventsourced.UnimplementedEventSourcedServer
+
+	entities map[string]*def.Entity
+	log      *slog.Logger
+	// peer is what the proxy of the most recent discovery announced. A stream does not say which proxy opened it, so a
+	// second proxy that understands less must not share a server with one that understands more.
+	peer     atomic.Pointer[session.Peer]
+	stopping chan struct{}
+	workers  sync.WaitGroup
+}
+
+var (
+	errStopping = status.Error(codes.Unavailable, "the service is stopping")
+	errExited   = status.Error(codes.Internal, "a handler ended its goroutine")
+)
+
+// Handle is one entity's stream. A worker reads and takes the turns, so that a stop need not wait for the next message
+// of an idle stream; the handler's return then ends the worker's read.
+func (s *streams) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
+	var peer session.Peer
+	if p := s.peer.Load(); p != nil {
+		peer = *p
+	}
+	var (
+		turn  sync.Mutex // held while a message is being answered
+		ended bool       // guarded by turn
+		done  = make(chan error, 1)
+		state = session.NewEventSourced(s.entities, peer, s.log)
+	)
+	s.workers.Go(func() {
+		result := errExited
+		defer func() { done <- result }()
+		for more := true; more; {
+			in, err := stream.Recv()
+			if err != nil {
+				result = nil
+				if !errors.Is(err, io.EOF) {
+					result = err
+				}
+				return
+			}
+			err = func() error {
+				turn.Lock()
+				defer turn.Unlock()
+				if ended {
+					return errStopping
+				}
+				var out *eventsourced.EventSourcedStreamOut
+				if out, more = state.Step(stream.Context(), in); out != nil {
+					return stream.Send(out)
+				}
+				return nil
+			}()
+			if err != nil {
+				result = err
+				return
+			}
+		}
+		result = nil
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-s.stopping:
+		turn.Lock()
+		ended = true
+		turn.Unlock()
+		return errStopping
+	}
+}
