@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// bound is a figure that has to be reached. A gate is asked for; a goal is hoped for.
+type bound struct {
+	what       string
+	of, by     string // rows
+	figure     func(measurement) float64
+	limit      float64
+	atMost     bool
+	isGate     bool
+	unmeasured string // why this program cannot measure it
+}
+
+func rate(m measurement) float64 { return m.rate() }
+func p99(m measurement) float64  { return m.quantile(99) }
+
+// bounds are the gates of the benchmark and the goals of the design.
+var bounds = []bound{
+	{what: "ours by actor API ÷ echo", of: rowActor, by: rowEcho, figure: rate, limit: 0.4, isGate: true},
+	{what: "ours by actor API ÷ plain actor", of: rowActor, by: rowPlain, figure: rate, limit: 2, isGate: true},
+	{what: "p99 of ours by actor API ÷ p99 of plain actor", of: rowActor, by: rowPlain, figure: p99, limit: 0.5, atMost: true, isGate: true},
+	{what: "one hot entity by binding ÷ hot plain actor", of: rowHotBinding, by: rowHotPlain, figure: rate, limit: 5, isGate: true},
+
+	{what: "ours by actor API ÷ echo", of: rowActor, by: rowEcho, figure: rate, limit: 0.5},
+	{what: "ours by actor API ÷ plain actor", of: rowActor, by: rowPlain, figure: rate, limit: 2.5},
+	{what: "p99 of ours by actor API ÷ p99 of plain actor", of: rowActor, by: rowPlain, figure: p99, limit: 0.25, atMost: true},
+	{what: "ours by gateway ÷ pgbench", limit: 0.65, unmeasured: "there is no gateway yet"},
+	{what: "one hot entity by gateway ÷ hot plain actor", limit: 7, unmeasured: "there is no gateway yet"},
+}
+
+// String says what is asked for.
+func (b bound) String() string {
+	sign := "≥"
+	if b.atMost {
+		sign = "≤"
+	}
+
+	return fmt.Sprintf("%s %s %g", b.what, sign, b.limit)
+}
+
+// met tells whether the figure is good enough.
+func (b bound) met(figure float64) bool {
+	if b.atMost {
+		return figure <= b.limit
+	}
+
+	return figure >= b.limit
+}
+
+// ratio is the median of the rounds' ratios: what disturbs a round disturbs both of its sides. It is false if one of the
+// rows was not measured.
+func ratio(of, by []measurement, figure func(measurement) float64) (float64, bool) {
+	if len(of) == 0 || len(of) != len(by) {
+		return 0, false
+	}
+
+	ratios := make([]float64, len(of))
+
+	for i := range of {
+		below := figure(by[i])
+		if below == 0 {
+			return 0, false
+		}
+
+		ratios[i] = figure(of[i]) / below
+	}
+
+	return median(ratios), true
+}
+
+// median of an even number of values is the mean of the two in the middle. There must be one value.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+func medianOf(measurements []measurement, figure func(measurement) float64) float64 {
+	values := make([]float64, len(measurements))
+	for i, m := range measurements {
+		values[i] = figure(m)
+	}
+
+	return median(values)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dapr-entities/entities/tests/harness"
+)
+
+// measurement is one row in one round.
+type measurement struct {
+	result
+
+	window time.Duration
+	used   usage
+}
+
+func (m measurement) rate() float64 { return float64(m.done) / m.window.Seconds() }
+
+// quantile is in milliseconds.
+func (m measurement) quantile(q float64) float64 { return float64(m.latency.ValueAtQuantile(q)) / 1000 }
+
+func (m measurement) max() float64 { return float64(m.latency.Max()) / 1000 }
+
+// perCommand is in microseconds. The machine's time is not per command: it includes strangers.
+func (m measurement) perCommand(who role) float64 {
+	return float64(m.used[who].Microseconds()) / float64(max(1, m.done))
+}
+
+// meter reads the processor time of everybody, from the point of view of one system; nil if none is measured.
+func (s *stage) meter(measured *system) (usage, error) {
+	used := make(usage)
+
+	add := func(who role, read func(int) (time.Duration, error), pid int) error {
+		if pid == 0 {
+			return fmt.Errorf("measure processor time: %s is not running", who)
+		}
+
+		taken, err := read(pid)
+		used[who] += taken
+
+		return err
+	}
+
+	processes := map[role][]*harness.Process{idle: {s.placement.Process}}
+
+	for _, system := range s.systems {
+		for who, process := range system.processes {
+			if system != measured {
+				who = idle
+			}
+
+			processes[who] = append(processes[who], process)
+		}
+	}
+
+	for who, all := range processes {
+		for _, process := range all {
+			if err := add(who, processTime, process.Pid()); err != nil {
+				return nil, err
+			}
+		}
+	}
+
+	if err := add(postgres, treeTime, s.postgres.Pid()); err != nil {
+		return nil, err
+	}
+
+	if err := add(generator, processTime, os.Getpid()); err != nil {
+		return nil, err
+	}
+
+	total, err := machineTime()
+	used[machine] = total
+
+	return used, err
+}
+
+// since is what was used between then and now.
+func (u usage) since(then usage) usage {
+	taken := make(usage, len(u))
+	for who, now := range u {
+		taken[who] = now - then[who]
+	}
+
+	return taken
+}
+
+// measure loads one row for one round.
+func (s *stage) measure(ctx context.Context, o options, r row, round int) (measurement, error) {
+	var (
+		measured      = r.system
+		before, after usage
+		errs          [2]error
+		opened        time.Time
+		m             measurement
+	)
+
+	l := load{
+		callers: o.callers, warmup: o.warmup, duration: o.duration, seed: o.seed + uint64(round),
+		opened: func() { before, errs[0] = s.meter(measured); opened = time.Now() },
+		closed: func() { m.window = time.Since(opened); after, errs[1] = s.meter(measured) },
+	}
+
+	var err error
+	if m.result, err = l.run(ctx, r.send, r.ids); err != nil {
+		return m, fmt.Errorf("measure %s: %w", r.name, err)
+	}
+
+	for _, err := range errs {
+		if err != nil {
+			return m, err
+		}
+	}
+
+	m.used = after.since(before)
+
+	return m, nil
+}

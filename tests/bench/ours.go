@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	runtimev1 "github.com/dapr/dapr/pkg/proto/runtime/v1"
+
+	"github.com/dapr-entities/entities/tests/harness"
+)
+
+// The account of the fixture: one small event per deposit.
+const (
+	fixture        = "tests/fixture/cmd/fixture"
+	accountService = "bench.v1.Account"
+	accountType    = "Account"
+)
+
+// startOurs starts the component with a journal in the same Postgres, and the handler in a process of its own.
+func (s *stage) startOurs(ctx context.Context) (*system, error) {
+	if err := s.postgres.create(ctx, "ours"); err != nil {
+		return nil, err
+	}
+
+	options := s.daprd("ours")
+
+	host, err := s.cluster.StartHost(ctx, harness.HostOptions{
+		Name:       "ours",
+		AppID:      options.AppID,
+		Placement:  options.Placement,
+		Journal:    s.postgres.url("ours"),
+		ActorTypes: []string{accountType},
+		Handler:    harness.HandlerOptions{Package: fixture},
+		Daprd:      options,
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the process
+	}
+
+	made, err := s.add(ctx, "ours", accountType, host.Daprd, map[role]*harness.Process{
+		component: host.Component.Process, handler: host.Handler.Process,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	made.profiles[component] = host.Component.Admin
+
+	return made, nil
+}
+
+func actorCall(s *system) call {
+	return func(ctx context.Context, id string) error {
+		data, err := s.invoke(ctx, accountType, id, "Deposit", deposit)
+		if err != nil {
+			return err
+		}
+
+		_, err = parseBalance(data)
+
+		return err
+	}
+}
+
+func bindingCall(s *system) call {
+	return func(ctx context.Context, id string) error {
+		data, err := s.bind(ctx, id, "Deposit", deposit)
+		if err != nil {
+			return err
+		}
+
+		_, err = parseBalance(data)
+
+		return err
+	}
+}
+
+// bind sends a command through the output binding.
+func (s *system) bind(ctx context.Context, id, command string, data []byte) ([]byte, error) {
+	response, err := s.dapr.InvokeBinding(ctx, &runtimev1.InvokeBindingRequest{
+		Name: harness.BindingName, Operation: "invoke", Data: data,
+		Metadata: map[string]string{"service": accountService, "id": id, "command": command},
+	})
+
+	return response.GetData(), err //nolint:wrapcheck // reported as it is, once per row
+}
+
+func accountTotal(s *system) func(context.Context, string) (int64, error) {
+	return func(ctx context.Context, id string) (int64, error) {
+		data, err := s.invoke(ctx, accountType, id, "Balance", []byte("{}"))
+		if err != nil {
+			return 0, fmt.Errorf("read the balance of %s: %w", id, err)
+		}
+
+		return parseBalance(data)
+	}
+}
