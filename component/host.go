@@ -79,7 +79,8 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	}
 	h.function, err = userfunction.New(userfunction.Config{
 		Address: settings.UserFunction, Version: c.config.Version, MaxMessage: int(settings.MaxMessage),
-		ActorTypes: settings.ActorTypes, OnChange: h.change, Log: c.log,
+		Catalog:  catalog.Options{ActorTypes: settings.ActorTypes},
+		OnChange: h.change, Logger: c.log,
 	})
 	if err != nil {
 		return nil, err
@@ -195,47 +196,7 @@ func (h *host) runtime() building.Runtime {
 	r := building.Runtime{Entities: h.router, CommandID: engine.CommandID}
 	if h.journal != nil {
 		r.Journal = h.journal
-		r.Catalog = func() building.Catalog {
-			if known := h.catalog.Load(); known != nil {
-				return services{known}
-			}
-			return nil
-		}
+		r.Catalog = h.catalog.Load
 	}
 	return r
-}
-
-// services shows a catalog to the building blocks.
-type services struct{ *catalog.Catalog }
-
-func (s services) Services() []string {
-	var names []string
-	for _, service := range s.Catalog.Services() {
-		names = append(names, service.Name)
-	}
-	return names
-}
-
-func (s services) Service(name string) (building.Service, bool) {
-	service, ok := s.Catalog.Service(name)
-	if !ok {
-		return building.Service{}, false
-	}
-	return building.Service{
-		Name: service.Name, Persistence: service.Persistence,
-		Decode: func(command, id, contentType string, data []byte) (actors.Payload, error) {
-			m, err := service.Method(command)
-			if err != nil {
-				return actors.Payload{}, err
-			}
-			return m.Decode(id, contentType, data)
-		},
-		Encode: func(command string, p actors.Payload, contentType string) ([]byte, string, error) {
-			m, err := service.Method(command)
-			if err != nil {
-				return nil, "", err
-			}
-			return m.Encode(p, contentType)
-		},
-	}, true
 }
