@@ -79,7 +79,7 @@ func run(t *testing.T, seed uint64) {
 			victims[part+" "+name] = v
 		}
 		names = append(names, "handler "+name, "component "+name, "daprd "+name)
-		sidecars = append(sidecars, host.Daprd.Client())
+		sidecars = append(sidecars, host.Daprd.Client)
 	}
 	planned := plan(random, names, *faults)
 
