@@ -34,7 +34,7 @@ func (e *Engine) activate(i *instance) {
 	}
 	i.session = o.session
 	i.sequence, i.durable, i.epoch = o.head.Sequence, o.head.Sequence, o.head.Epoch
-	i.proofAt, i.proofTick = 0, 0
+	i.proofAt, i.proofTick = o.head.Sequence, o.launched
 	name := i.service.Name
 	e.after = append(e.after, func() { e.config.Observer.Activated(name, o.events, took) })
 }
@@ -43,6 +43,8 @@ type opened struct {
 	session Session
 	head    journal.Head
 	events  int
+	// launched is the tick at which the journal was asked for the head.
+	launched uint64
 }
 
 // open loads the entity and begins a session with it.
@@ -53,13 +55,17 @@ func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
 	case <-ctx.Done():
 		return opened{}, ctx.Err()
 	}
+	e.mu.Lock()
+	e.tick++
+	launched := e.tick
+	e.unlock()
 	stream := i.stream()
 	l, err := e.config.Journal.Load(ctx, stream)
 	if err != nil {
 		return opened{}, err
 	}
 	start := Start{Ref: i.ref()}
-	o := opened{head: l.Head}
+	o := opened{head: l.Head, launched: launched}
 	reached := int64(0)
 	if l.Snapshot != nil {
 		start.Snapshot, start.SnapshotSequence = &l.Snapshot.Payload, l.Snapshot.Sequence
@@ -72,7 +78,7 @@ func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
 	case broken != nil && err == nil:
 		err = broken
 	case err == nil && reached != l.Head.Sequence:
-		err = fmt.Errorf("the session was opened from %d of %d events", reached, l.Head.Sequence)
+		err = actors.Errorf(actors.Internal, "%s cannot be activated: its session was opened from %d of %d events", start.Ref, reached, l.Head.Sequence)
 	}
 	if err != nil && o.session != nil {
 		o.session.Close()

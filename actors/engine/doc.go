@@ -35,6 +35,7 @@
 //   - The entity's own append that ends at S was sent to the journal after the read came in, and was committed.
 //   - An own append that was handled after the read was committed: it compared the head with S, and it was sent after
 //     the read had come in.
+//   - The session was opened from the journal at S after the read had come in, and nothing was written since.
 //   - A question about the head, sent after the read came in, was answered with S and with the instance's epoch.
 //
 // A question that is answered with another head proves nothing while an own append is on its way, since that append may
@@ -42,5 +43,11 @@
 // instance and the read is done again. Without an own append on its way the instance is stale.
 //
 // A keyed command that wrote nothing also asks whether its key is recorded, at any moment after it came in; a record
-// wins over what the session said.
+// wins over what the session said. It leaves no record itself. So a refusal that is repeated with the same key may be
+// followed by success, and an attempt that is still under way on another host may succeed after a later one was refused.
+//
+// # Effects
+//
+// The effects of a turn that wrote go into its append, which a journal without an outbox refuses; those of a turn that
+// wrote nothing are in its outcome only. The engine carries out neither effects nor forwards.
 package engine

@@ -322,13 +322,18 @@ func reused(c *actors.Command) *actors.Error {
 		c.Key, c.Ref, c.Method)
 }
 
+// grace is for how long after its deadline a command is waited for: whoever handles it knows at the deadline that
+// nothing came of it, which is a better answer than that nobody knows.
+const grace = 10 * time.Millisecond
+
 // await waits until w is done, for the caller of own, which is w or a repeat of it.
 func (e *Engine) await(ctx context.Context, w, own *work) error {
+	left := time.Until(own.deadline) + grace
 	timer, _ := e.timers.Get().(*time.Timer)
 	if timer == nil {
-		timer = time.NewTimer(time.Until(own.deadline))
+		timer = time.NewTimer(left)
 	} else {
-		timer.Reset(time.Until(own.deadline))
+		timer.Reset(left)
 	}
 	defer func() {
 		timer.Stop()

@@ -63,9 +63,23 @@ func (e *Engine) recover(i *instance) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.shut(i, Broken)
+	// As in settle, reads before an own append that was committed are proved by it.
+	var proved *work
+	for w := i.pending.first; w != nil && (!w.wrote || w.landed() || verdicts[w].ours(w)); w = w.next {
+		if w.wrote {
+			proved = w
+		}
+	}
 	var redo works
 	for failed := false; i.pending.n > 0; {
 		w := i.pending.pop()
+		if w == proved {
+			proved = nil
+		}
+		if !w.wrote && w.failure == nil && (w.headKnown || proved != nil) && w.keyKnown && !failed {
+			e.finish(w, w.outcome, nil)
+			continue
+		}
 		if w.landed() || verdicts[w].ours(w) {
 			e.finish(w, w.outcome, nil)
 			continue
