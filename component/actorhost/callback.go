@@ -136,6 +136,7 @@ func (n *session) command(service *catalog.Service, ref actors.Ref,
 	case n.ctx.Err() != nil:
 		return nil
 	case err != nil:
+		n.report(ref, r.GetMethod(), err)
 		return n.failed(r.GetId(), ref, 0, err)
 	case in.outcome:
 		return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), actors.MarshalOutcome(outcome),

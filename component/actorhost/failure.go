@@ -20,7 +20,6 @@ func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *
 	var e *actors.Error
 	if !errors.As(err, &e) {
 		// Whoever made this error did not mean it for callers. It may name anything.
-		n.host.log.Error("handle a command", keyService, ref.Service, keyID, ref.ID, keyError, err)
 		e = actors.Errorf(actors.CodeOf(err), "the command failed inside the component; its log says more")
 	}
 	shown := &actors.Error{Code: e.Code, Message: bounded(e.Message)}
@@ -36,6 +35,20 @@ func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *
 	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_RequestFailed{
 		RequestFailed: &runtime.SubscribeActorEventsRequestFailedAlpha1{Id: id, Code: uint32(code), Message: text},
 	}}
+}
+
+// report logs what the caller of a command is not told: here the error's journey ends.
+func (n *session) report(ref actors.Ref, method string, err error) {
+	cause := err
+	var e *actors.Error
+	if errors.As(err, &e) {
+		if e.Cause == nil || e.Code != actors.Internal && e.Code != actors.DataLoss {
+			return
+		}
+		cause = e.Cause
+	}
+	n.host.log.Error("a command failed", keyService, ref.Service, keyID, ref.ID, keyMethod, method,
+		keyError, err, keyCause, cause)
 }
 
 // sized replaces an answer that is too large. The command has been carried out by then, and its caller is told so.

@@ -189,6 +189,7 @@ func refused(err error) error {
 // The keys of log entries.
 const (
 	keyError   = "error"
+	keyCause   = "cause"
 	keyRetry   = "retry"
 	keyTypes   = "actor_types"
 	keyMethod  = "method"
