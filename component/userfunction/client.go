@@ -144,16 +144,21 @@ func New(config Config) (*Client, error) {
 // Run keeps in touch with the user function until ctx ends, and returns nil then. Whatever happens to the user function
 // is no reason to return. Close sessions before ctx ends: those that are open then are cut off.
 func (c *Client) Run(ctx context.Context) error {
-	conn, err := c.dial()
+	// Two connections, because a user function may limit the streams on one: sessions must not crowd out discovery.
+	control, err := c.dial()
 	if err != nil {
 		return fmt.Errorf("prepare the connection to the user function at %s: %w", c.config.Address, err)
 	}
+	sessions, err := c.dial()
+	if err != nil {
+		return errors.Join(fmt.Errorf("prepare the connection to the user function at %s: %w", c.config.Address, err), control.Close())
+	}
 	c.closing.open()
-	d := discovery{client: c, conn: conn, stub: cloudstate.NewEntityDiscoveryClient(conn)}
+	d := discovery{client: c, control: control, sessions: sessions, stub: cloudstate.NewEntityDiscoveryClient(control)}
 	d.run(ctx)
 	c.enter(state{kind: waiting, err: fmt.Errorf("the connection to the user function at %s is shut down", c.config.Address)})
 	c.closing.wait()
-	if err := conn.Close(); err != nil {
+	if err := errors.Join(sessions.Close(), control.Close()); err != nil {
 		return fmt.Errorf("close the connection to the user function: %w", err)
 	}
 	return nil

@@ -21,8 +21,11 @@ import (
 // discovery is Run's loop: ask, check, tell, watch, ask again.
 type discovery struct {
 	client *Client
-	conn   *grpc.ClientConn
-	stub   cloudstate.EntityDiscoveryClient
+	// control carries discovery and reports, and tells whether the user function is there.
+	control *grpc.ClientConn
+	stub    cloudstate.EntityDiscoveryClient
+	// sessions carries the streams of entities.
+	sessions *grpc.ClientConn
 
 	// met says that a user function has answered since Run began.
 	met bool
@@ -49,7 +52,7 @@ func (d *discovery) run(ctx context.Context) {
 		wait = config.RetryMin
 		if d.watch(ctx) {
 			d.lost(errors.New("the connection was lost"))
-			d.conn.Connect()
+			d.control.Connect()
 		}
 	}
 }
@@ -71,6 +74,9 @@ func (d *discovery) discover(ctx context.Context) error {
 		return errors.New(status.Convert(err).Message())
 	}
 	d.met = true
+	if err := d.settle(call); err != nil {
+		return err
+	}
 	if d.spec != nil && proto.Equal(d.spec, spec) {
 		return nil
 	}
@@ -84,6 +90,21 @@ func (d *discovery) discover(ctx context.Context) error {
 	return nil
 }
 
+// settle waits until sessions can be opened, so that ready means ready.
+func (d *discovery) settle(ctx context.Context) error {
+	for s := d.sessions.GetState(); s != connectivity.Ready; s = d.sessions.GetState() {
+		if s == connectivity.TransientFailure {
+			// It waits for its next try, which may be long; and there is somebody now.
+			d.sessions.ResetConnectBackoff()
+		}
+		d.sessions.Connect()
+		if !d.sessions.WaitForStateChange(ctx, s) {
+			return errors.New("it answers, but takes no second connection")
+		}
+	}
+	return nil
+}
+
 func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo) {
 	changed := !d.catalog.Equal(found)
 	if changed {
@@ -91,7 +112,7 @@ func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo)
 		functions := make(map[string]engine.Function)
 		for _, s := range found.Services() {
 			if s.Kind == actors.EventSourced {
-				functions[s.Name] = newFunction(d.client, d.conn, s)
+				functions[s.Name] = newFunction(d.client, d.sessions, d.stub, s)
 			}
 		}
 		d.client.config.OnChange(found, func(service string) engine.Function { return functions[service] })
@@ -138,22 +159,22 @@ func (d *discovery) watch(ctx context.Context) bool {
 		ctx, cancel = context.WithTimeout(ctx, every)
 		defer cancel()
 	}
-	d.conn.WaitForStateChange(ctx, connectivity.Ready)
-	return d.conn.GetState() != connectivity.Ready && ctx.Err() == nil
+	d.control.WaitForStateChange(ctx, connectivity.Ready)
+	return d.control.GetState() != connectivity.Ready && ctx.Err() == nil
 }
 
 // pause waits, but no longer than until there is a new connection.
 func (d *discovery) pause(ctx context.Context, long time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, long)
 	defer cancel()
-	for s := d.conn.GetState(); ; {
+	for s := d.control.GetState(); ; {
 		if s == connectivity.Idle {
-			d.conn.Connect()
+			d.control.Connect()
 		}
-		if !d.conn.WaitForStateChange(ctx, s) {
+		if !d.control.WaitForStateChange(ctx, s) {
 			return
 		}
-		if s = d.conn.GetState(); s == connectivity.Ready {
+		if s = d.control.GetState(); s == connectivity.Ready {
 			return
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	"github.com/dapr-entities/entities/actors"
@@ -35,13 +36,13 @@ type function struct {
 	warned sync.Map
 }
 
-func newFunction(c *Client, conn *grpc.ClientConn, s *catalog.Service) *function {
+func newFunction(c *Client, conn *grpc.ClientConn, reports cloudstate.EntityDiscoveryClient, s *catalog.Service) *function {
 	return &function{
 		client:      c,
 		conn:        conn,
 		service:     s,
 		stub:        eventsourced.NewEventSourcedClient(conn),
-		reports:     cloudstate.NewEntityDiscoveryClient(conn),
+		reports:     reports,
 		log:         c.log.With(keyService, s.Name),
 		codes:       s.Extensions["codes"],
 		metadata:    s.Extensions["metadata"],
@@ -66,10 +67,14 @@ func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session
 		return s, nil
 	}
 	cancel()
-	if ctx.Err() != nil {
-		return nil, overdue(ctx, "open a session of the user function for", start.Ref)
+	if ctx.Err() == nil {
+		return nil, err
 	}
-	return nil, err
+	late := overdue(ctx, "open a session of the user function for", start.Ref)
+	if s.stream == nil && f.conn.GetState() == connectivity.Ready {
+		late.Message += "; the user function seems to allow no more streams at a time"
+	}
+	return nil, late
 }
 
 // begin opens the stream and sends what the entity begins with.
@@ -148,7 +153,7 @@ func (s *session) unsent(err error, what string) error {
 }
 
 // overdue is for a context that ended.
-func overdue(ctx context.Context, what string, on fmt.Stringer) error {
+func overdue(ctx context.Context, what string, on fmt.Stringer) *actors.Error {
 	cause := ctx.Err()
 	if errors.Is(cause, context.DeadlineExceeded) {
 		return &actors.Error{Code: actors.DeadlineExceeded, Message: fmt.Sprintf("%s %s: the deadline has passed", what, on), Cause: cause}

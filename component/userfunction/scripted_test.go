@@ -102,9 +102,10 @@ type scripted struct {
 	asked    []*cloudstate.ProxyInfo
 	reported []string
 	lines    []*wire
-	streams  sync.WaitGroup
+	active   int
 
-	server *grpc.Server
+	options []grpc.ServerOption
+	server  *grpc.Server
 }
 
 // start serves on an address; "" chooses one. It returns the address.
@@ -120,7 +121,7 @@ func (f *scripted) start(t testing.TB, address string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.server = grpc.NewServer()
+	f.server = grpc.NewServer(f.options...)
 	cloudstate.RegisterEntityDiscoveryServer(f.server, f)
 	eventsourced.RegisterEventSourcedServer(f.server, f)
 	var serving sync.WaitGroup
@@ -166,12 +167,16 @@ func (f *scripted) reports() []string {
 }
 
 func (f *scripted) Handle(stream grpc.BidiStreamingServer[in, out]) error {
-	f.streams.Add(1)
-	defer f.streams.Done()
 	s := &wire{stream: stream}
 	f.mu.Lock()
+	f.active++
 	f.lines = append(f.lines, s)
 	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.active--
+	}()
 	err := f.handle(s)
 	if stream.Context().Err() == nil {
 		s.note("<- end %s", status.Code(err))
@@ -186,9 +191,20 @@ func (f *scripted) opened() int {
 	return len(f.lines)
 }
 
-// transcript waits until all streams are over.
-func (f *scripted) transcript() string {
-	f.streams.Wait()
+// wait until all streams are over.
+func (f *scripted) wait(t testing.TB) {
+	t.Helper()
+	eventually(t, "all streams are over", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.active == 0
+	})
+}
+
+// transcript of all streams, when they are over.
+func (f *scripted) transcript(t testing.TB) string {
+	t.Helper()
+	f.wait(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var b strings.Builder

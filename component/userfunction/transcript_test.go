@@ -149,7 +149,7 @@ func TestTranscripts(t *testing.T) {
 			}
 			s.Close()
 			eventually(t, "the stream is seen", func() bool { return f.opened() == 1 })
-			text := f.transcript() + "engine\n" + caller.String()
+			text := f.transcript(t) + "engine\n" + caller.String()
 			for _, want := range tt.logs {
 				if !strings.Contains(r.log.String(), want) {
 					t.Errorf("the log does not say %q:\n%s", want, r.log)
