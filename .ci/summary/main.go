@@ -33,9 +33,12 @@ type event struct {
 type test struct{ pkg, name string }
 
 func summarize(in io.Reader, out io.Writer) (ok bool, err error) {
-	ok = true
+	var (
+		ended   bool // a package came to its end
+		skipped []string
+	)
 
-	var skipped []string
+	ok = true
 
 	said := make(map[test][]string) // what tests have printed that are not known to be well
 	reader := bufio.NewReader(in)
@@ -70,8 +73,10 @@ func summarize(in io.Reader, out io.Writer) (ok bool, err error) {
 		case "build-fail":
 			ok = false
 		case "pass":
+			ended = true
 			delete(said, t)
 		case "skip":
+			ended = true
 			if e.Test != "" {
 				skipped = append(skipped, e.Package+" "+e.Test+": "+reason(said[t]))
 			}
@@ -98,7 +103,8 @@ func summarize(in io.Reader, out io.Writer) (ok bool, err error) {
 		fmt.Fprintln(out, "  "+line)
 	}
 
-	return ok, nil
+	// A go test that did not get as far as a test has not passed, whatever it said.
+	return ok && ended, nil
 }
 
 // reason is the line with which the test skipped itself: the last one with a file's name in front.

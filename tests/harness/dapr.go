@@ -115,18 +115,16 @@ func (b *Binaries) set(tool Tool, path string) {
 	}
 }
 
-// with fills what b lacks from other.
-func (b Binaries) with(other Binaries) Binaries {
+// fill takes from other what b lacks.
+func (b *Binaries) fill(other *Binaries) {
 	for _, tool := range []Tool{ToolDaprd, ToolPlacement, ToolScheduler, ToolCLI} {
 		if b.path(tool) == "" {
 			b.set(tool, other.path(tool))
 		}
 	}
-
-	return b
 }
 
-func (b Binaries) path(tool Tool) string {
+func (b *Binaries) path(tool Tool) string {
 	switch tool {
 	case ToolDaprd:
 		return b.Daprd

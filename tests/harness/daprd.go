@@ -184,7 +184,7 @@ func (c *Cluster) tool(ctx context.Context, tool Tool) (string, error) {
 			return "", err
 		}
 
-		c.config.Dapr = c.config.Dapr.with(found)
+		c.config.Dapr.fill(&found)
 	}
 
 	return c.config.Dapr.path(tool), nil
