@@ -25,6 +25,9 @@ type load struct {
 	opened, closed func()
 }
 
+// balanceOf reads back what an entity has stored.
+type balanceOf func(ctx context.Context, id string) (int64, error)
+
 // stragglers is how long a call that began in the window may take on after it.
 const stragglers = 30 * time.Second
 
@@ -64,7 +67,7 @@ func (l load) run(ctx context.Context, send call, ids []string) (result, error) 
 
 	sleep(ctx, l.warmup)
 	l.opened()
-	opens.Store(int64(time.Since(base)))
+	opens.Store(max(1, int64(time.Since(base))))
 	sleep(ctx, l.duration)
 	l.closed()
 	callers.Wait()
@@ -72,7 +75,9 @@ func (l load) run(ctx context.Context, send call, ids []string) (result, error) 
 	return merge(results), ctx.Err()
 }
 
-func (l load) caller(ctx context.Context, base time.Time, opens *atomic.Int64, send func(context.Context) error) result {
+func (l load) caller(
+	ctx context.Context, base time.Time, opens *atomic.Int64, send func(context.Context) error,
+) result {
 	r := result{latency: newHistogram()}
 
 	for ctx.Err() == nil {
@@ -146,7 +151,7 @@ func prime(ctx context.Context, callers int, send call, ids []string) error {
 }
 
 // sum adds up what the entities have stored.
-func sum(ctx context.Context, callers int, read func(context.Context, string) (int64, error), ids []string) (int64, error) {
+func sum(ctx context.Context, callers int, read balanceOf, ids []string) (int64, error) {
 	var total atomic.Int64
 
 	err := each(ctx, callers, ids, func(ctx context.Context, id string) error {

@@ -72,8 +72,8 @@ func parse(arguments []string) (options, error) {
 	flags.TextVar(o.rows, "rows", regexp.MustCompile(""), "measure the rows whose name matches the `pattern`")
 	flags.StringVar(&o.profile, "profile", "", "`folder` for CPU profiles, taken in a round of its own at the end")
 	flags.BoolVar(&o.gate, "gate", false, "exit with status 1 when a gate is missed")
-	flags.StringVar(&o.data, "data", "", "`folder` on a real disk for Postgres; defaults to the system's for temporary files")
-	flags.StringVar(&o.logs, "logs", "", "`folder` to keep the processes' logs and resources in; defaults to one that is removed")
+	flags.StringVar(&o.data, "data", os.TempDir(), "`folder` on a real disk for Postgres")
+	flags.StringVar(&o.logs, "logs", "", "`folder` to keep logs and resources in; by default they are removed")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the choice of entities")
 
 	if err := flags.Parse(arguments); err != nil {

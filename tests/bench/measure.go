@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/dapr-entities/entities/tests/harness"
@@ -22,11 +23,19 @@ func (m measurement) rate() float64 { return float64(m.done) / m.window.Seconds(
 // quantile is in milliseconds.
 func (m measurement) quantile(q float64) float64 { return float64(m.latency.ValueAtQuantile(q)) / 1000 }
 
-func (m measurement) max() float64 { return float64(m.latency.Max()) / 1000 }
+// perCommand is in microseconds.
+func (m measurement) perCommand(who ...role) float64 {
+	var total time.Duration
+	for _, role := range who {
+		total += m.used[role]
+	}
 
-// perCommand is in microseconds. The machine's time is not per command: it includes strangers.
-func (m measurement) perCommand(who role) float64 {
-	return float64(m.used[who].Microseconds()) / float64(max(1, m.done))
+	return float64(total.Microseconds()) / float64(max(1, m.done))
+}
+
+// share is the part of all processors' time.
+func (m measurement) share(taken time.Duration) float64 {
+	return taken.Seconds() / (m.window.Seconds() * float64(runtime.NumCPU()))
 }
 
 // meter reads the processor time of everybody, from the point of view of one system; nil if none is measured.

@@ -3,21 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	runtimev1 "github.com/dapr/dapr/pkg/proto/runtime/v1"
 
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
-// The account of the fixture: one small event per deposit.
+// What tests/bench/account serves.
 const (
-	fixture        = "tests/fixture/cmd/fixture"
 	accountService = "bench.v1.Account"
 	accountType    = "Account"
 )
 
 // startOurs starts the component with a journal in the same Postgres, and the handler in a process of its own.
-func (s *stage) startOurs(ctx context.Context) (*system, error) {
+func (s *stage) startOurs(ctx context.Context, profile bool) (*system, error) {
 	if err := s.postgres.create(ctx, "ours"); err != nil {
 		return nil, err
 	}
@@ -27,10 +27,11 @@ func (s *stage) startOurs(ctx context.Context) (*system, error) {
 	host, err := s.cluster.StartHost(ctx, harness.HostOptions{
 		Name:       "ours",
 		AppID:      options.AppID,
-		Placement:  options.Placement,
+		Placement:  s.placement.Address,
 		Journal:    s.postgres.url("ours"),
+		Metadata:   map[string]string{"logLevel": "warn", "pprof": strconv.FormatBool(profile)},
 		ActorTypes: []string{accountType},
-		Handler:    harness.HandlerOptions{Package: fixture},
+		Handler:    harness.HandlerOptions{Package: "tests/bench/account"},
 		Daprd:      options,
 	})
 	if err != nil {
@@ -85,7 +86,7 @@ func (s *system) bind(ctx context.Context, id, command string, data []byte) ([]b
 	return response.GetData(), err //nolint:wrapcheck // reported as it is, once per row
 }
 
-func accountTotal(s *system) func(context.Context, string) (int64, error) {
+func ourTotal(s *system) balanceOf {
 	return func(ctx context.Context, id string) (int64, error) {
 		data, err := s.invoke(ctx, accountType, id, "Balance", []byte("{}"))
 		if err != nil {

@@ -23,14 +23,16 @@ type report struct {
 func (r report) write(out io.Writer) (missed int) {
 	o := r.options
 
-	fmt.Fprintf(out, "\nMedians of %d interleaved rounds of %s after %s of warm-up; closed loop of %d callers, %s entities\n",
-		o.rounds, o.duration, o.warmup, o.callers, thousands(int64(o.entities)))
-	fmt.Fprintf(out, "Load generator of all rows: tests/bench, one gRPC connection to daprd, InvokeActor or InvokeBinding, %s as data;\n",
-		deposit)
-	fmt.Fprintf(out, "of the last row: pgbench -M prepared -c %d -j 1 over TCP, 200 bytes a row\n", o.callers)
-	fmt.Fprintf(out, "daprd %s; PostgreSQL %s with fsync, not tuned, one server for all rows; %d processors; disk: %s fdatasync/s of 8 KiB\n",
+	fmt.Fprintf(out, `
+Medians of %d interleaved rounds of %s after %s of warm-up; closed loop of %d callers, %s entities.
+Load generator of all rows: tests/bench, one gRPC connection to daprd, InvokeActor or InvokeBinding with %s;
+of the last row: pgbench -M prepared -c %d -j 1 over TCP, 200 bytes a row.
+daprd %s; PostgreSQL %s with fsync, not tuned, one server for all rows;
+%d processors; disk: %s fdatasync/s of 8 KiB. Commands carry no idempotency key.
+A plain actor reads from the SDK's cache, so a call is one state transaction.
+
+`, o.rounds, o.duration, o.warmup, o.callers, thousands(int64(o.entities)), deposit, o.callers,
 		r.daprd, r.postgres, runtime.NumCPU(), thousands(int64(r.syncs)))
-	fmt.Fprintf(out, "Commands carry no idempotency key. A plain actor reads from the SDK's cache, so a call is one state transaction.\n\n")
 
 	r.figures(out)
 	r.processors(out)
@@ -39,30 +41,18 @@ func (r report) write(out io.Writer) (missed int) {
 }
 
 func (r report) figures(out io.Writer) {
-	t := table{header: []string{"", "commands/s", "p50 ms", "p99 ms", "max ms", "errors", "÷ echo", "÷ plain", "samples"}}
+	t := table{header: []string{
+		"", "commands/s", "p50 ms", "p99 ms", "max ms", "errors", "÷ echo", "÷ plain", "samples",
+	}}
 
 	var notes []string
 
 	for _, row := range r.rows {
-		var (
-			all             = r.done[row.name]
-			longest         float64
-			errors, samples int64
-			first           error
-		)
+		measured := r.done[row.name]
+		all := merge(results(measured))
 
-		for _, m := range all {
-			longest = max(longest, m.max())
-			errors += m.failed
-			samples += m.latency.TotalCount()
-
-			if first == nil {
-				first = m.firstErr
-			}
-		}
-
-		if first != nil {
-			notes = append(notes, fmt.Sprintf("first error of %q: %v", row.title, first))
+		if all.firstErr != nil {
+			notes = append(notes, fmt.Sprintf("First error of %q: %v", row.title, all.firstErr))
 		}
 
 		plain := rowPlain
@@ -71,74 +61,91 @@ func (r report) figures(out io.Writer) {
 		}
 
 		t.add(row.title,
-			thousands(int64(medianOf(all, rate))),
-			milliseconds(medianOf(all, func(m measurement) float64 { return m.quantile(50) })),
-			milliseconds(medianOf(all, p99)),
-			milliseconds(longest),
-			strconv.FormatInt(errors, 10),
-			quotient(all, r.done[rowEcho]),
-			quotient(all, r.done[plain]),
-			thousands(samples),
+			thousands(int64(medianOf(measured, rate))),
+			milliseconds(medianOf(measured, func(m measurement) float64 { return m.quantile(50) })),
+			milliseconds(medianOf(measured, p99)),
+			milliseconds(float64(all.latency.Max())/1000),
+			thousands(all.failed),
+			quotient(measured, r.done[rowEcho]),
+			quotient(measured, r.done[plain]),
+			thousands(all.latency.TotalCount()),
 		)
 	}
 
 	t.write(out)
-	fmt.Fprintln(out, "max is of all rounds; a hot row is divided by the hot plain actor; a ratio is the median of the rounds' ratios")
+	fmt.Fprintln(out, "max is of all rounds; hot rows are divided by the hot plain actor; ratios are medians of ratios.")
 
 	for _, note := range notes {
 		fmt.Fprintln(out, note)
 	}
 }
 
+func results(measured []measurement) []result {
+	all := make([]result, len(measured))
+	for i, m := range measured {
+		all[i] = m.result
+	}
+
+	return all
+}
+
+// The roles that work for the measured row.
+var working = []role{generator, sidecar, component, handler, postgres}
+
 // processors writes who took how much processor time. It says what a profile should look at first, and whether somebody
 // else was using the machine.
 func (r report) processors(out io.Writer) {
-	roles := []role{generator, sidecar, component, handler, postgres}
 	t := table{header: []string{"CPU µs per command"}}
 
-	for _, who := range roles {
+	for _, who := range working {
 		t.header = append(t.header, string(who))
 	}
 
 	t.header = append(t.header, "sum", string(idle), "machine busy", "strangers")
 
+	var disturbed bool
+
 	for _, row := range r.rows {
-		var (
-			all   = r.done[row.name]
-			cells = []string{row.title}
-			ours  = func(m measurement) (total float64) {
-				for _, who := range roles {
-					total += m.perCommand(who)
-				}
+		measured := r.done[row.name]
+		cells := []string{row.title}
 
-				return total
-			}
-		)
-
-		for _, who := range roles {
-			cells = append(cells, microseconds(medianOf(all, func(m measurement) float64 { return m.perCommand(who) })))
+		for _, who := range working {
+			cells = append(cells, perCommand(measured, who))
 		}
 
-		capacity := func(m measurement) float64 { return float64(m.window.Microseconds()) * float64(runtime.NumCPU()) / 100 }
+		foreign := medianOf(measured, strangers)
+		disturbed = disturbed || foreign > 0.15
 
 		t.add(append(cells,
-			microseconds(medianOf(all, ours)),
-			microseconds(medianOf(all, func(m measurement) float64 { return m.perCommand(idle) })),
-			fmt.Sprintf("%.0f %%", medianOf(all, func(m measurement) float64 {
-				return float64(m.used[machine].Microseconds()) / capacity(m)
-			})),
-			fmt.Sprintf("%.0f %%", medianOf(all, func(m measurement) float64 {
-				known := (ours(m) + m.perCommand(idle)) * float64(m.done)
-
-				return max(0, float64(m.used[machine].Microseconds())-known) / capacity(m)
-			})),
+			perCommand(measured, working...), perCommand(measured, idle),
+			percent(medianOf(measured, func(m measurement) float64 { return m.share(m.used[machine]) })),
+			percent(foreign),
 		)...)
 	}
 
 	fmt.Fprintln(out)
 	t.write(out)
-	fmt.Fprintln(out, "The stream host of the echo counts as component, the program of the plain actors as handler. Strangers are "+
-		"processes that the benchmark has not started, and the kernel.")
+	fmt.Fprintln(out, "The stream host of the echo counts as component, the program of the plain actors as handler;")
+	fmt.Fprintln(out, "strangers are processes that the benchmark has not started, and the kernel.")
+
+	if disturbed {
+		fmt.Fprintln(out, "Strangers took a good part of the machine: trust no rate of this run, and ratios only roughly.")
+	}
+}
+
+// perCommand is a cell.
+func perCommand(measured []measurement, who ...role) string {
+	return microseconds(medianOf(measured, func(m measurement) float64 { return m.perCommand(who...) }))
+}
+
+// strangers is the share of the machine that went to nobody we know.
+func strangers(m measurement) float64 {
+	known := m.used[idle]
+	for _, who := range working {
+		known += m.used[who]
+	}
+
+	return m.share(max(0, m.used[machine]-known))
 }
 
 func (r report) bounds(out io.Writer) (missed int) {
@@ -204,6 +211,8 @@ func microseconds(value float64) string {
 
 	return fmt.Sprintf("%.0f", value)
 }
+
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
 // thousands separates them by commas.
 func thousands(n int64) string {

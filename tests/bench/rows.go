@@ -16,7 +16,7 @@ type row struct {
 	ids []string
 	to  func(*system) call
 	// total returns how to read what an entity has stored; it is nil if entities store nothing.
-	total func(*system) func(ctx context.Context, id string) (int64, error)
+	total func(*system) balanceOf
 
 	// Set when the system has been started.
 	system *system
@@ -79,7 +79,7 @@ func plainCall(s *system) call {
 	}
 }
 
-func plainTotal(s *system) func(context.Context, string) (int64, error) {
+func plainTotal(s *system) balanceOf {
 	return func(ctx context.Context, id string) (int64, error) {
 		data, err := s.invoke(ctx, plainType, id, "Balance", nil)
 		if err != nil {
@@ -107,7 +107,7 @@ func parseBalance(data []byte) (int64, error) {
 	}
 
 	var reply struct {
-		Balance *int64 `json:"balance,string"`
+		Balance *int64 `json:"balance"`
 	}
 
 	if err := json.Unmarshal(data, &reply); err != nil || reply.Balance == nil {

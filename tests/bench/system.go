@@ -136,7 +136,9 @@ func (s *stage) startPlain(ctx context.Context) (*system, error) {
 		return nil, err //nolint:wrapcheck // it says what it did
 	}
 
-	folder, err := s.resources("plain", map[string]string{"statestore.yaml": fmt.Sprintf(statestore, s.postgres.url("plain"))})
+	store := fmt.Sprintf(statestore, s.postgres.url("plain"))
+
+	folder, err := s.resources("plain", map[string]string{"statestore.yaml": store})
 	if err != nil {
 		return nil, err
 	}
