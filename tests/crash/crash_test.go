@@ -183,4 +183,3 @@ func save(t *testing.T, seed uint64, planned []fault, blows []blow, h *history) 
 		}
 	}
 }
-

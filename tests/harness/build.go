@@ -53,11 +53,11 @@ func Build(ctx context.Context, folder string, flags ...string) (string, error) 
 	defer unlock()
 
 	path := filepath.Join(bin, strings.NewReplacer("/", "-", " ", "", "=", "-").Replace(key))
-	arguments := slices.Concat([]string{"build", "-buildvcs=false"}, flags, []string{"-o", path, "./" + folder})
+	arguments := slices.Concat([]string{"build", "-buildvcs=false"}, flags, []string{"-o", path, module.target})
 
 	var output strings.Builder
 
-	if err := runGo(ctx, root, nil, arguments, func(line string) { output.WriteString(line + "\n") }); err != nil {
+	if err := runGo(ctx, where, nil, arguments, func(line string) { output.WriteString(line + "\n") }); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", folder, err, output.String())
 	}
 
