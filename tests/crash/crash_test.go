@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", 3, "number of runs, each with a seed of its own")
+	seeds  = flag.Int("seeds", fromEnvironment("SEEDS", 3), "number of runs, each with a seed of its own")
 	seed   = flag.Uint64("seed", 0, "the one seed to run; 0 means new ones")
 	faults = flag.Int("faults", 14, "blows in each run")
 	keep   = flag.String("keep", "", "folder to keep the plan, the history and the blows of each run in")
@@ -32,6 +33,13 @@ const (
 	// Fewer answered commands than these would say nothing.
 	leastDone = 400
 )
+
+func fromEnvironment(name string, or int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return or
+}
 
 // TestCrash: two hosts on one Postgres, under load, while processes are killed and paused. Afterwards nothing
 // acknowledged is missing, nothing was done twice, sequences are dense and every account is linearizable.

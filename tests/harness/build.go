@@ -53,7 +53,14 @@ func Build(ctx context.Context, folder string, flags ...string) (string, error) 
 	defer unlock()
 
 	path := filepath.Join(bin, strings.NewReplacer("/", "-", " ", "", "=", "-").Replace(key))
-	arguments := slices.Concat([]string{"build", "-buildvcs=false"}, flags, []string{"-o", path, module.target})
+	where, target := root, "./"+folder
+
+	// A folder with a go.mod is a module of its own, and is built from inside.
+	if _, err := os.Stat(filepath.Join(root, folder, "go.mod")); err == nil {
+		where, target = filepath.Join(root, folder), "."
+	}
+
+	arguments := slices.Concat([]string{"build", "-buildvcs=false"}, flags, []string{"-o", path, target})
 
 	var output strings.Builder
 
