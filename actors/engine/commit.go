@@ -9,11 +9,18 @@ import (
 	"github.com/dapr-entities/entities/actors/journal"
 )
 
+// batch of appends. The committer has one and fills it again and again: the journal does not keep it.
+type batch struct {
+	works     []*work
+	appends   []journal.Append
+	instances []*instance
+}
+
 // commit is the committer: it carries the appends of all entities to the journal, one batch at a time.
 func (e *Engine) commit(stop <-chan struct{}) {
+	var b batch
 	for {
-		batch, appends := e.launch()
-		if len(batch) == 0 {
+		if e.launch(&b); len(b.works) == 0 {
 			select {
 			case <-e.toCommit:
 				continue
@@ -24,19 +31,19 @@ func (e *Engine) commit(stop <-chan struct{}) {
 		// What is decided is carried out, whatever becomes of the commands' contexts.
 		ctx, cancel := context.WithTimeout(context.Background(), e.config.AppendTimeout)
 		began := time.Now()
-		results := e.config.Journal.Append(ctx, appends)
+		results := e.config.Journal.Append(ctx, b.appends)
 		cancel()
 		events := 0
-		for k := range appends {
-			events += len(appends[k].Events)
+		for k := range b.appends {
+			events += len(b.appends[k].Events)
 		}
-		e.config.Observer.Appended(len(appends), events, time.Since(began))
-		e.land(batch, results)
+		e.config.Observer.Appended(len(b.appends), events, time.Since(began))
+		e.land(&b, results)
 	}
 }
 
 // launch takes the next batch, in the order in which the turns ended.
-func (e *Engine) launch() ([]*work, []journal.Append) {
+func (e *Engine) launch(b *batch) {
 	e.mu.Lock()
 	defer e.unlock()
 	n, size := 0, 0
@@ -48,31 +55,27 @@ func (e *Engine) launch() ([]*work, []journal.Append) {
 		n++
 	}
 	if n == 0 {
-		return nil, nil
+		return
 	}
 	e.tick++
-	batch := make([]*work, n)
-	appends := make([]journal.Append, n)
-	copy(batch, e.appends)
+	b.works = append(b.works, e.appends[:n]...)
 	left := copy(e.appends, e.appends[n:])
 	clear(e.appends[left:])
 	e.appends = e.appends[:left]
-	for k, w := range batch {
+	for _, w := range b.works {
 		w.launched = e.tick
 		w.instance.launched++
-		appends[k] = w.append
+		b.appends = append(b.appends, w.append)
 	}
-	return batch, appends
 }
 
 var errNoResult = errors.New("the journal gave no result")
 
-// land puts the results to the works and settles their instances.
-func (e *Engine) land(batch []*work, results []journal.Result) {
+// land puts the results to the works, settles their instances, and empties b.
+func (e *Engine) land(b *batch, results []journal.Result) {
 	e.mu.Lock()
 	defer e.unlock()
-	instances := make([]*instance, 0, len(batch))
-	for k, w := range batch {
+	for k, w := range b.works {
 		w.result = journal.Result{Status: journal.Unknown, Err: errNoResult}
 		if k < len(results) && results[k].Status >= journal.Committed && results[k].Status <= journal.Refused {
 			w.result = results[k]
@@ -80,16 +83,20 @@ func (e *Engine) land(batch []*work, results []journal.Result) {
 		i := w.instance
 		i.launched--
 		if i.launched == 0 {
-			instances = append(instances, i)
+			b.instances = append(b.instances, i)
 		}
 		if !w.landed() && !i.broken {
 			e.fail(i)
 		}
 	}
-	for _, i := range instances {
+	for _, i := range b.instances {
 		e.settle(i)
 		e.advance(i)
 	}
+	clear(b.works)
+	clear(b.appends)
+	clear(b.instances)
+	b.works, b.appends, b.instances = b.works[:0], b.appends[:0], b.instances[:0]
 }
 
 // question about the head of a stream, and about the key of a work, if one is set.

@@ -76,6 +76,12 @@ const (
 	settingEvents   = "maxEventsPerCommand"
 )
 
+// The keys of log entries.
+const (
+	logService = "service"
+	logID      = "id"
+)
+
 // validate fills in the defaults and reports every problem.
 func (c *Config) validate() error {
 	var problems []error

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -100,6 +101,13 @@ func TestAppendFaults(t *testing.T) {
 					}
 					if x.code != actors.OK {
 						wantError(t, err, x.code, x.text)
+						var u interface {
+							error
+							Undecided() bool
+						}
+						if errors.As(err, &u) != (x.text == "not known") {
+							t.Errorf("%v is in doubt or not, unlike its text", err)
+						}
 					}
 					if x.text == "not known" && key != "" && !strings.Contains(err.Error(), `"k"`) {
 						t.Errorf("%q does not say how to ask", err)

@@ -30,6 +30,21 @@ func (v verdict) String() string {
 	}
 }
 
+// undecided is the cause of an error that leaves open whether its command was carried out.
+type undecided struct{ cause error }
+
+func (u undecided) Error() string {
+	if u.cause == nil {
+		return "the append is in doubt"
+	}
+	return u.cause.Error()
+}
+
+// Undecided lets others than the engine's own callers ask.
+func (u undecided) Undecided() bool { return true }
+
+func (u undecided) Unwrap() error { return u.cause }
+
 // ours reports whether it was w's append that was applied. A drawn command id is known to nobody else, but a key may
 // have been used on another host at the same time; then its record is another one, or as good as w's.
 func (v verdict) ours(w *work) bool {
@@ -55,6 +70,8 @@ func (e *Engine) recover(i *instance) {
 		e.resolve(stream, epoch, doubtful, verdicts)
 		for _, w := range doubtful {
 			if w.result.Status == journal.Unknown {
+				e.config.Log.Warn("an append was in doubt", logService, w.command.Service, logID, w.command.ID,
+					"verdict", verdicts[w].String(), "cause", w.result.Err)
 				e.config.Observer.Resolved(w.command.Service, verdicts[w].String(), time.Since(began))
 			}
 		}
@@ -124,7 +141,7 @@ func (e *Engine) decided(w *work, v verdict, innocent, stale bool) bool {
 	case s == journal.Refused && !innocent:
 		err = refused(c, w.result.Err)
 	case (s == journal.Unknown || s == journal.Conflict) && !v.decided:
-		err = &actors.Error{Code: actors.Aborted, Cause: w.result.Err,
+		err = &actors.Error{Code: actors.Aborted, Cause: undecided{w.result.Err},
 			Message: fmt.Sprintf("it is not known whether %s to %s was carried out: the journal could not be asked for %s; %s", c.Method, c.Ref, e.config.ResolveTimeout, ask(c))}
 	case innocent:
 		return false

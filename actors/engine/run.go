@@ -26,6 +26,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
 	e.stopping = true
+	left := e.inflight
 	e.giveUp()
 	quiet := e.halted()
 	e.unlock()
@@ -33,6 +34,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	close(stop)
 	loops.Wait()
 	e.workers.Wait()
+	e.config.Log.Info("engine stopped", "commands_given_up", left)
 	return nil
 }
 

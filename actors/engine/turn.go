@@ -224,6 +224,7 @@ func (e *Engine) again(i *instance, w *work) {
 func (e *Engine) fault(i *instance, w *work, err error, late bool) {
 	e.shut(i, Broken)
 	c := &w.command
+	e.config.Log.Debug("a session ended", logService, c.Service, logID, c.ID, "cause", err)
 	lost := errors.Is(err, ErrSessionLost)
 	var known *actors.Error
 	switch {
@@ -279,6 +280,9 @@ func (e *Engine) measure(w *work, r *Reply) error {
 	}
 	if err := check("the snapshot", r.Snapshot); err != nil {
 		return err
+	}
+	if n := metadataSize(r.Outcome.Metadata); n > e.config.MaxMetadata {
+		return e.limited(c.Service, settingMetadata, e.config.MaxMetadata, fmt.Sprintf("the reply's metadata of %s to %s has %d bytes", c.Method, c.Ref, n))
 	}
 	return check("the reply", r.Outcome.Reply)
 }
