@@ -42,17 +42,19 @@ type Entity[S any] struct {
 // Command is a command and its handler, made by Handle.
 type Command[S any] struct {
 	service string
-	method  def.Method
-	run     runFunc[S]
-	err     error
+	name    string
+	// method is asked late: see codec.Codec.
+	method func() def.Method
+	run    runFunc[S]
+	err    error
 }
 
 // Event is a kind of event and its applier, made by On.
 type Event[S any] struct {
 	name     string
-	typeURL  string
 	typ      reflect.Type
-	message  protoreflect.MessageDescriptor
+	typeURL  func() string
+	message  func() protoreflect.MessageDescriptor // of nil for JSON
 	pack     packFunc
 	unpack   unpackFunc
 	apply    func(*S, any)
@@ -112,7 +114,7 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		out.SnapshotEvery = DefaultSnapshotEvery
 	}
 	out.SnapshotEvery = max(out.SnapshotEvery, 0)
-	if m := states.Descriptor(); m != nil {
+	if m := states.Descriptor(); err == nil && m != nil {
 		out.Messages = append(out.Messages, m)
 	}
 	for i := range e.Commands {
@@ -121,14 +123,14 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		case c.run == nil:
 			report("command %d was not made by Handle", i)
 		case c.service != e.Service:
-			report("command %s/%s belongs to another service", c.service, c.method.Name)
-		case d.commands[c.method.Name] != nil:
-			report("command %s is listed twice", c.method.Name)
+			report("command %s/%s belongs to another service", c.service, c.name)
+		case d.commands[c.name] != nil:
+			report("command %s is listed twice", c.name)
 		case c.err != nil:
-			report("command %s: %w", c.method.Name, c.err)
+			report("command %s: %w", c.name, c.err)
 		default:
-			d.commands[c.method.Name] = c
-			out.Methods = append(out.Methods, c.method)
+			d.commands[c.name] = c
+			out.Methods = append(out.Methods, c.method())
 		}
 	}
 	for i := range e.Events {
@@ -143,9 +145,9 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		case d.byType[v.typ] != nil:
 			report("event type %v is listed twice, as %q and %q", v.typ, d.byType[v.typ].name, v.name)
 		default:
-			d.byName[v.name], d.byURL[v.typeURL], d.byType[v.typ] = v, v, v
-			if v.message != nil {
-				out.Messages = append(out.Messages, v.message)
+			d.byName[v.name], d.byURL[v.typeURL()], d.byType[v.typ] = v, v, v
+			if m := v.message(); m != nil {
+				out.Messages = append(out.Messages, m)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/sdk"
@@ -34,7 +35,10 @@ func Handle[S, In, Out any](
 	out, outErr := codec.For[Out](name + ".out")
 	c := Command[S]{
 		service: method.Service(),
-		method:  def.Method{Name: name, Input: in.Name(), Output: out.Name(), In: in.Descriptor(), Out: out.Descriptor()},
+		name:    name,
+		method: func() def.Method {
+			return def.Method{Name: name, Input: in.Name(), Output: out.Name(), In: in.Descriptor(), Out: out.Descriptor()}
+		},
 	}
 	var problems []error
 	if name == "" || c.service == "" {
@@ -72,14 +76,14 @@ func Handle[S, In, Out any](
 // place may. E is a struct or a pointer to a generated protobuf message.
 func On[S, E any](name string, apply func(state *S, event E)) Event[S] {
 	events, err := codec.For[E](name)
-	v := Event[S]{name: name, typeURL: events.TypeURL(), typ: reflect.TypeFor[E](), message: events.Descriptor()}
+	v := Event[S]{name: name, typ: reflect.TypeFor[E](), typeURL: events.TypeURL, message: events.Descriptor}
 	var problems []error
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool {
 		return r == '/' || unicode.IsSpace(r) || unicode.IsControl(r)
 	}) {
 		problems = append(problems, fmt.Errorf("a name has 1 to %d bytes and neither space nor slash", maxName))
 	}
-	if err == nil && v.message == nil && v.typ.Kind() != reflect.Struct {
+	if err == nil && v.typ.Kind() != reflect.Struct && !v.typ.Implements(reflect.TypeFor[proto.Message]()) {
 		err = fmt.Errorf("%v is neither a struct nor a pointer to a protobuf message", v.typ)
 	}
 	if apply == nil {

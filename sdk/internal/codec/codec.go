@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -34,21 +35,26 @@ const (
 
 // Codec encodes and decodes values of type T. The zero Codec is of no use; For makes one.
 type Codec[T any] struct {
-	name    string
-	message protoreflect.MessageType // nil for JSON
+	name string // of a JSON type
+	// message is nil for JSON. It is asked late, because definitions are package variables, and generated messages know
+	// their type only once their own package has been initialized.
+	message func() protoreflect.MessageType
 }
 
 // For makes the codec of T. A JSON type gets jsonName as its name; a protobuf message has its own. An error means that
 // T cannot travel, and says why.
 func For[T any](jsonName string) (Codec[T], error) {
 	t := reflect.TypeFor[T]()
-	if m, ok := message[T](); ok {
-		return Codec[T]{name: string(m.Descriptor().FullName()), message: m}, nil
-	}
-	if t.Implements(reflect.TypeFor[proto.Message]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[proto.Message]()) {
-		if t.Kind() == reflect.Struct {
-			return Codec[T]{}, fmt.Errorf("%v is a protobuf message: use *%v", t, t)
-		}
+	messages := reflect.TypeFor[proto.Message]()
+	switch {
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct && t.Implements(messages):
+		return Codec[T]{message: sync.OnceValue(func() protoreflect.MessageType {
+			var zero T
+			return any(zero).(proto.Message).ProtoReflect().Type()
+		})}, nil
+	case t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(messages):
+		return Codec[T]{}, fmt.Errorf("%v is a protobuf message: use *%v", t, t)
+	case t.Implements(messages):
 		return Codec[T]{}, fmt.Errorf("%v is not the pointer to a generated protobuf message", t)
 	}
 	if err := lossless(t); err != nil {
@@ -57,24 +63,20 @@ func For[T any](jsonName string) (Codec[T], error) {
 	return Codec[T]{name: jsonName}, nil
 }
 
-func message[T any]() (protoreflect.MessageType, bool) {
-	var zero T
-	m, ok := any(zero).(proto.Message) // not ok for interface types, whose zero value is nil
-	if !ok || reflect.TypeFor[T]().Kind() != reflect.Pointer {
-		return nil, false
-	}
-	return m.ProtoReflect().Type(), true
-}
-
 // Name is the JSON name or the message's full name.
-func (c Codec[T]) Name() string { return c.name }
+func (c Codec[T]) Name() string {
+	if c.message == nil {
+		return c.name
+	}
+	return string(c.message().Descriptor().FullName())
+}
 
 // Descriptor is the message's, or nil for JSON.
 func (c Codec[T]) Descriptor() protoreflect.MessageDescriptor {
 	if c.message == nil {
 		return nil
 	}
-	return c.message.Descriptor()
+	return c.message().Descriptor()
 }
 
 // TypeURL is the type URL of T's payloads.
@@ -82,7 +84,7 @@ func (c Codec[T]) TypeURL() string {
 	if c.message == nil {
 		return JSONPrefix + c.name
 	}
-	return ProtobufPrefix + c.name
+	return ProtobufPrefix + c.Name()
 }
 
 // Pack encodes v for the inverted protocol.
@@ -106,7 +108,7 @@ func (c Codec[T]) Unpack(a *anypb.Any) (T, error) {
 	switch {
 	case a.GetTypeUrl() == "" && len(data) == 0:
 	case c.message != nil:
-		if got := name[strings.LastIndexByte(name, '/')+1:]; isJSON || got != c.name {
+		if got := name[strings.LastIndexByte(name, '/')+1:]; isJSON || got != c.Name() {
 			return zero, fmt.Errorf("the payload's type is %s, want %s", a.GetTypeUrl(), c.TypeURL())
 		}
 		return c.Unmarshal(data, ContentProtobuf)
@@ -158,7 +160,7 @@ func (c Codec[T]) Unmarshal(data []byte, contentType string) (T, error) {
 		err := json.Unmarshal(data, &v)
 		return v, err
 	}
-	m := c.message.New().Interface()
+	m := c.message().New().Interface()
 	v = m.(T)
 	switch {
 	case contentType != ContentJSON:

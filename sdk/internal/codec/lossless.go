@@ -5,13 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"sync"
 )
 
 // lossless refuses types of which encoding/json would silently leave something out, or which it cannot encode at all:
 // what is not in the text is gone after the next replay.
 func lossless(t reflect.Type) error {
-	return check(t, t.String(), map[reflect.Type]bool{})
+	err, ok := checked.Load(t)
+	if !ok {
+		err, _ = checked.LoadOrStore(t, verdict{check(t, t.String(), map[reflect.Type]bool{})})
+	}
+	return err.(verdict).error
 }
+
+// checked remembers verdicts by type, because callers ask for every call.
+var checked sync.Map
+
+type verdict struct{ error }
 
 var (
 	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
