@@ -14,6 +14,8 @@
 //     has been taken off the register.
 //   - The stream is cancelled, never half-closed. When the connection leaves READY the sidecar is going away, and it
 //     waits for the stream: cancel at once.
+//   - When a stream with types has ended, daprd blocks every actor call until something is registered: come back fast,
+//     and at the end register nothing.
 //   - Deactivate is acknowledged at once: until then all calls of that actor type wait.
 //   - An oversize or unencodable message ends the stream and with it the ownership of every entity: answers are checked
 //     before they are sent.

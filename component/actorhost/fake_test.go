@@ -28,6 +28,7 @@ type fake struct {
 	status   runtime.ActorRuntime_ActorRuntimeStatus
 	active   []string
 	attempts []time.Time
+	released int
 }
 
 // fakeStream is an open stream. Closing end ends it from the sidecar's side.
@@ -116,6 +117,10 @@ func (f *fake) SubscribeActorEventsAlpha1(stream runtime.Dapr_SubscribeActorEven
 	first, err := stream.Recv()
 	if err != nil {
 		return err
+	}
+	if len(first.GetInitialRequest().GetEntities()) == 0 {
+		f.set(func() { f.released++ })
+		return stream.Send(&request{ResponseType: &runtime.SubscribeActorEventsResponseAlpha1_InitialResponse{}})
 	}
 	s := &fakeStream{stream, f.t, first.GetInitialRequest(), make(chan error, 1)}
 	f.streams <- s

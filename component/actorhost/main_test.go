@@ -72,6 +72,12 @@ func (e *entities) last() actors.Command {
 	return e.commands[len(e.commands)-1]
 }
 
+func (e *entities) owns(r actors.Ref) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.owned[r]
+}
+
 // losses is how often everything was disowned, and what was disowned alone.
 func (e *entities) losses() (all int, alone []actors.Ref) {
 	e.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type session struct {
 	problem error
 
 	conn   *grpc.ClientConn
+	dapr   runtime.DaprClient
 	stream runtime.Dapr_SubscribeActorEventsAlpha1Client
 	// ctx is that of the stream. Its cancellation ends the stream in daprd too.
 	ctx     context.Context
@@ -67,17 +69,18 @@ func (n *session) open(ctx context.Context, unregistering bool) error {
 	if n.conn, err = n.host.config.Dial(); err != nil {
 		return fmt.Errorf("dial the sidecar: %w", err)
 	}
-	client := runtime.NewDaprClient(n.conn)
-	if err := n.awaitUnregistered(client, unregistering); err != nil {
+	n.dapr = runtime.NewDaprClient(n.conn)
+	if err := n.awaitUnregistered(n.ctx, unregistering); err != nil {
 		return n.cause(err)
 	}
-	// Never wait for a ready connection: an attempt that fails is repeated by Run, which says so in Ready.
-	n.stream, err = client.SubscribeActorEventsAlpha1(n.ctx)
+	// Never wait for a ready connection: an attempt that fails is repeated by Run, which says so in Ready. A message that
+	// is too large for us would end the stream, so daprd's limit is the only one.
+	n.stream, err = n.dapr.SubscribeActorEventsAlpha1(n.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
 	if err != nil {
 		return n.cause(err)
 	}
 	n.watcher.Go(n.watch)
-	if err := n.stream.Send(n.registration()); err != nil {
+	if err := n.stream.Send(n.registration(n.types)); err != nil {
 		// The reason is what Recv returns.
 		if _, recvErr := n.stream.Recv(); recvErr != nil {
 			err = recvErr
@@ -92,16 +95,16 @@ func (n *session) open(ctx context.Context, unregistering bool) error {
 		return fmt.Errorf("the sidecar's first message is %T instead of the initial response; is it daprd?",
 			first.GetResponseType())
 	}
-	n.problem = n.probe(client)
+	n.problem = n.probe()
 	return n.cause(nil)
 }
 
-func (n *session) registration() *response {
+func (n *session) registration(types []string) *response {
 	drain := true
 	c := n.host.config
 	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_InitialRequest{
 		InitialRequest: &runtime.SubscribeActorEventsRequestInitialAlpha1{
-			Entities:                n.types,
+			Entities:                types,
 			ActorIdleTimeout:        durationpb.New(c.IdleTimeout),
 			DrainOngoingCallTimeout: durationpb.New(c.DrainTimeout),
 			DrainRebalancedActors:   &drain,
@@ -111,11 +114,11 @@ func (n *session) registration() *response {
 
 // awaitUnregistered waits until the stream before this one is off the sidecar's register. daprd takes a stream's types
 // off when the stream has ended, by name: it would take off the types of this stream too, and never put them back.
-func (n *session) awaitUnregistered(client runtime.DaprClient, unregistering bool) error {
-	ctx, cancel := context.WithTimeout(n.ctx, unregisterTimeout)
+func (n *session) awaitUnregistered(outer context.Context, unregistering bool) error {
+	ctx, cancel := context.WithTimeout(outer, unregisterTimeout)
 	defer cancel()
 	for seen := false; ; seen = true {
-		m, err := client.GetMetadata(ctx, &runtime.GetMetadataRequest{})
+		m, err := n.dapr.GetMetadata(ctx, &runtime.GetMetadataRequest{})
 		switch code := status.Code(err); {
 		case code == codes.OK:
 		case code == codes.Unavailable || code == codes.Canceled || code == codes.DeadlineExceeded && !seen:
@@ -135,8 +138,8 @@ func (n *session) awaitUnregistered(client runtime.DaprClient, unregistering boo
 			return nil
 		}
 		select {
-		case <-n.ctx.Done():
-			return n.ctx.Err()
+		case <-outer.Done():
+			return outer.Err()
 		case <-ctx.Done():
 			n.host.log.Warn("another stream hosts these actor types at this sidecar, or has not been taken off its "+
 				"register; Dapr supports one stream per sidecar", keyTypes, n.types)
@@ -147,10 +150,10 @@ func (n *session) awaitUnregistered(client runtime.DaprClient, unregistering boo
 }
 
 // probe looks whether a stream that daprd has accepted can be of use.
-func (n *session) probe(client runtime.DaprClient) error {
+func (n *session) probe() error {
 	ctx, cancel := context.WithTimeout(n.ctx, unregisterTimeout)
 	defer cancel()
-	m, err := client.GetMetadata(ctx, &runtime.GetMetadataRequest{})
+	m, err := n.dapr.GetMetadata(ctx, &runtime.GetMetadataRequest{})
 	if err == nil && m.GetActorRuntime().GetRuntimeStatus() == runtime.ActorRuntime_DISABLED {
 		err := errors.New("the sidecar's actor runtime is disabled: give daprd a --placement-host-address")
 		n.host.log.Warn("entities cannot be reached", keyError, err)
@@ -233,21 +236,24 @@ func (n *session) steer(ctx context.Context) {
 	}
 }
 
-// drain waits for the commands in flight, at most StopTimeout.
+// drain waits until the commands in flight are answered, at most StopTimeout.
 func (n *session) drain() {
 	if n.host.config.StopTimeout < 0 {
 		return
 	}
-	timeout := time.NewTimer(n.host.config.StopTimeout)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(n.ctx, n.host.config.StopTimeout)
+	defer cancel()
 	for n.inFlight.Load() > 0 {
 		select {
-		case <-n.ctx.Done():
-			return
-		case <-timeout.C:
+		case <-ctx.Done():
 			return
 		case <-time.After(2 * time.Millisecond):
 		}
+	}
+	// What Send has taken may not have left yet, and a cancelled stream drops it. Whatever the sidecar answers now, it
+	// has read after that.
+	if _, err := n.dapr.GetMetadata(ctx, &runtime.GetMetadataRequest{}); err != nil {
+		n.host.log.Debug("wait for the last answers to leave", keyError, err)
 	}
 }
 
@@ -263,6 +269,29 @@ func (n *session) cause(err error) error {
 	if own := context.Cause(n.ctx); own != nil {
 		return own
 	}
+	return err
+}
+
+// release leaves a sidecar usable that hosts nothing any more. When a stream with types has ended, daprd blocks every
+// actor call, those of other sidecars too, until something is registered: register nothing. Taking nothing off the
+// register again has no effect.
+func (n *session) release() error {
+	if n.conn.GetState() != connectivity.Ready {
+		return errLeaving
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.ctx), unregisterTimeout)
+	defer cancel()
+	if err := n.awaitUnregistered(ctx, true); err != nil {
+		return err
+	}
+	stream, err := n.dapr.SubscribeActorEventsAlpha1(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(n.registration(nil)); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	_, err = stream.Recv()
 	return err
 }
 

@@ -101,11 +101,12 @@ func (s *Stream) Run(ctx context.Context) error {
 			s.setReady(errConnecting)
 		}
 		registered, err := s.serve(ctx, types, unregistering, &callbacks)
-		unregistering = errors.Is(err, errUpdated)
+		updated := errors.Is(err, errUpdated)
+		unregistering = updated && len(actorTypes(s.config.Catalog())) > 0
 		if registered {
 			retry = retryFirst
 		}
-		if ctx.Err() != nil || unregistering {
+		if ctx.Err() != nil || updated {
 			continue
 		}
 		wait := jitter(retry)
@@ -125,20 +126,22 @@ func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, 
 	registered bool, err error,
 ) {
 	n := newSession(s, types, callbacks)
-	err = n.open(ctx, unregistering)
-	if err == nil {
-		registered = true
-		s.log.Info("entities are hosted", keyTypes, types)
-		s.setReady(n.problem)
-		err = n.serve(ctx)
-		s.setReady(errConnecting)
+	defer n.close()
+	if err := n.open(ctx, unregistering); err != nil {
+		return false, err
 	}
-	n.close()
-	if registered {
-		s.config.Entities.DisownAll()
-		s.log.Info("entities are no longer hosted", keyTypes, types, keyError, err)
+	s.log.Info("entities are hosted", keyTypes, types)
+	s.setReady(n.problem)
+	err = n.serve(ctx)
+	s.setReady(errConnecting)
+	s.config.Entities.DisownAll()
+	s.log.Info("entities are no longer hosted", keyTypes, types, keyError, err)
+	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(actorTypes(s.config.Catalog())) == 0 {
+		if err := n.release(); err != nil {
+			s.log.Warn("the sidecar's actor calls may hang until a host registers with it", keyError, err)
+		}
 	}
-	return registered, err
+	return true, err
 }
 
 // pause waits between two attempts. Other types cut it short.

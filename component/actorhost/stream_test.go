@@ -48,6 +48,11 @@ func TestRegistration(t *testing.T) {
 		if all, _ := h.entities.losses(); all != 1 {
 			t.Errorf("everything was disowned %d times", all)
 		}
+		f.set(func() {
+			if f.released != 1 {
+				t.Errorf("the sidecar was released %d times", f.released)
+			}
+		})
 	})
 }
 
@@ -290,9 +295,12 @@ func TestNothingToHost(t *testing.T) {
 		h.Update()
 		<-s.Context().Done()
 		time.Sleep(time.Minute)
-		if len(f.streams) != 0 || h.Ready() != nil {
-			t.Errorf("%d streams, ready: %v", len(f.streams), h.Ready())
-		}
+		f.set(func() {
+			if len(f.streams) != 0 || f.released != 1 || h.Ready() != nil {
+				t.Errorf("%d streams, released %d times, ready: %v", len(f.streams), f.released, h.Ready())
+			}
+			f.status = runtime.ActorRuntime_RUNNING
+		})
 		h.services.set(cart(t, "Cart"))
 		h.Update()
 		f.accept()
