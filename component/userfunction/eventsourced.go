@@ -79,6 +79,9 @@ func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session
 
 // begin opens the stream and sends what the entity begins with.
 func (s *session) begin(life context.Context, start engine.Start) error {
+	if !s.function.client.met.Load() {
+		return s.unopened(errNotMet)
+	}
 	stream, err := s.function.stub.Handle(life)
 	if err != nil {
 		return s.unopened(err)
@@ -125,6 +128,8 @@ func (s *session) give(what string, in *eventsourced.EventSourcedStreamIn) error
 		return s.unsent(err, what)
 	}
 }
+
+var errNotMet = status.Error(codes.Unavailable, "discovery has not succeeded since the connection was lost")
 
 // unopened is for a stream that there never was.
 func (s *session) unopened(err error) error {
