@@ -153,7 +153,6 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},
 		{"both", with(described, "json"), Options{}, []string{"lists methods and is described by shop.proto"}},
 		{"json not announced", with(jsonSpec(&cloudstate.Method{Name: "A"}), "targets"), Options{}, []string{`did not announce the extension "json"`}},
-		{"json without targets", with(jsonSpec(&cloudstate.Method{Name: "A"}), "json"), Options{}, []string{`announce the extension "targets"`}},
 		{"json names", jsonSpec(&cloudstate.Method{Name: "A"}, &cloudstate.Method{Name: "A"}, &cloudstate.Method{Name: "x/y"}, &cloudstate.Method{Name: "B", Input: "\n"}), Options{},
 			[]string{"lists the method A twice", `"x/y" is not a name`, "types of todo.List.B"}},
 		{"all at once", everything, Options{}, []string{"version 9.2", "not a serialized", `"nonsense"`, "x is announced twice"}},
@@ -177,6 +176,8 @@ service BadKey { rpc A(Bad) returns (N); }`})
 	mustNew(t, spec(streams, as(actors.Action, "s.In")), all)
 	mustNew(t, spec(streams, as(actors.Replicated, "s.Out")), all)
 	mustNew(t, with(spec(streams, eventSourced("s.Keyless", "")), "targets"), Options{})
+	mustNew(t, with(spec(streams, eventSourced("s.Keyless", "")), "json"), Options{})
+	mustNew(t, with(jsonSpec(&cloudstate.Method{Name: "A"}), "json"), Options{})
 }
 
 func TestEqual(t *testing.T) {

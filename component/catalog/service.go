@@ -147,7 +147,8 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 		}
 		problems = append(problems, fmt.Errorf("the %s service %s may not have %s methods: %s", s.Kind, s.Name, sort, strings.Join(streamed, ", ")))
 	}
-	if len(keyless) > 0 && !b.extensions["targets"] {
+	// Who knows of "json" knows that a command is addressed to its entity, whatever its payload says.
+	if len(keyless) > 0 && !b.extensions["targets"] && !b.extensions["json"] {
 		problems = append(problems, fmt.Errorf("the %s service %s has methods whose input names no entity: %s; mark a field with [(.cloudstate.entity_key) = true]",
 			s.Kind, s.Name, strings.Join(keyless, ", ")))
 	}
@@ -157,9 +158,6 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 // listed takes the methods that the user function listed itself.
 func (b *builder) listed(s *Service, methods []*cloudstate.Method) []error {
 	var problems []error
-	if !b.extensions["targets"] && s.Kind != actors.Action {
-		problems = append(problems, fmt.Errorf(`the service %s has no descriptor that could mark entity keys; announce the extension "targets"`, s.Name))
-	}
 	for _, l := range methods {
 		name := l.GetName()
 		switch {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -123,6 +124,9 @@ type Client struct {
 	log    *slog.Logger
 	// closing runs what outlives its caller: the ends of sessions, and reports.
 	closing group
+	// met says that the user function behind the connection has been told who we are. One that was started anew may not
+	// send what belongs to extensions before that, so that sessions have to wait.
+	met atomic.Bool
 
 	mu    sync.Mutex
 	state state
@@ -156,6 +160,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.closing.open()
 	d := discovery{client: c, control: control, sessions: sessions, stub: cloudstate.NewEntityDiscoveryClient(control)}
 	d.run(ctx)
+	c.met.Store(false)
 	c.enter(state{kind: waiting, err: fmt.Errorf("the connection to the user function at %s is shut down", c.config.Address)})
 	c.closing.wait()
 	if err := errors.Join(sessions.Close(), control.Close()); err != nil {

@@ -27,8 +27,8 @@ type discovery struct {
 	// sessions carries the streams of entities.
 	sessions *grpc.ClientConn
 
-	// met says that a user function has answered since Run began.
-	met bool
+	// answered says that some user function has, since Run began.
+	answered bool
 	// spec is the last answer, whether it was good or not; nil after the connection was lost, for then another user
 	// function may be behind it.
 	spec *cloudstate.EntitySpec
@@ -73,10 +73,11 @@ func (d *discovery) discover(ctx context.Context) error {
 	if err != nil {
 		return errors.New(status.Convert(err).Message())
 	}
-	d.met = true
+	d.answered = true
 	if err := d.settle(call); err != nil {
 		return err
 	}
+	d.client.met.Store(true)
 	if d.spec != nil && proto.Equal(d.spec, spec) {
 		return nil
 	}
@@ -138,9 +139,10 @@ func (d *discovery) refuse(ctx context.Context, problem error) {
 
 // lost notes that the user function does not answer, and why.
 func (d *discovery) lost(cause error) {
+	d.client.met.Store(false)
 	address := d.client.config.Address
 	s := state{kind: silent}
-	if d.met {
+	if d.answered {
 		s.err = fmt.Errorf("the user function at %s does not answer: %w; start it again", address, cause)
 	} else {
 		s.err = fmt.Errorf(`%w at %s: %w; start it there, or say where it listens with the setting userFunction; an application without handlers needs none (host: "false")`,

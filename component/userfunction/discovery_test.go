@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/component/catalog"
 )
@@ -110,6 +111,33 @@ func TestUserFunctionRestarts(t *testing.T) {
 		t.Errorf("got %d services", len(c.catalog.Services()))
 	}
 	eventually(t, "ready with another spec", func() bool { return r.Ready() == nil })
+}
+
+// TestNoSessionBeforeDiscovery has a user function come back that has not been told yet who we are.
+func TestNoSessionBeforeDiscovery(t *testing.T) {
+	t.Parallel()
+	first := &scripted{spec: spec(nil, "Cart1"), handle: follow(ok)}
+	address := first.start(t, "")
+	r := run(t, Config{Address: address})
+	function := r.next(t).function("shop.Cart1")
+	first.server.Stop()
+	eventually(t, "not ready", func() bool { return r.Ready() != nil })
+	second := &scripted{spec: spec(nil, "Cart1"), handle: follow(ok), hold: make(chan struct{})}
+	second.start(t, address)
+	eventually(t, "discovery waits", func() bool { return second.waiting.Load() > 0 })
+	if _, err := function.Open(t.Context(), engine.Start{Ref: ref("c1")}); actors.CodeOf(err) != actors.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	close(second.hold)
+	eventually(t, "ready", func() bool { return r.Ready() == nil })
+	s, err := function.Open(t.Context(), engine.Start{Ref: ref("c1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Handle(t.Context(), turn("Add", "a")); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSpecChangesWithoutReconnection(t *testing.T) {

@@ -52,7 +52,7 @@ func newFunction(c *Client, conn *grpc.ClientConn, reports cloudstate.EntityDisc
 	}
 }
 
-// Open implements engine.Function. Its errors are *actors.Error, except those of start.Events.
+// Open implements engine.Function. Its errors are *actors.Error or match engine.ErrSessionLost, except those of start.Events.
 func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session, error) {
 	// The stream outlives ctx and keeps nothing of it. Until Open returns, ctx's end ends the stream all the same,
 	// whatever that may be blocked in.
@@ -79,6 +79,9 @@ func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session
 
 // begin opens the stream and sends what the entity begins with.
 func (s *session) begin(life context.Context, start engine.Start) error {
+	if !s.function.client.met.Load() {
+		return s.unopened(errNotMet)
+	}
 	stream, err := s.function.stub.Handle(life)
 	if err != nil {
 		return s.unopened(err)
@@ -118,7 +121,7 @@ func (s *session) give(what string, in *eventsourced.EventSourcedStreamIn) error
 		// The user function has ended the stream; why, is in what it sent last.
 		out, err := s.stream.Recv()
 		if err != nil {
-			return s.unopened(err)
+			return s.broken(err)
 		}
 		return s.unexpected(out, "", 0)
 	default:
@@ -126,7 +129,9 @@ func (s *session) give(what string, in *eventsourced.EventSourcedStreamIn) error
 	}
 }
 
-// unopened is for a stream that broke before it could take commands.
+var errNotMet = status.Error(codes.Unavailable, "discovery has not succeeded since the connection was lost")
+
+// unopened is for a stream that there never was.
 func (s *session) unopened(err error) error {
 	if code := status.Code(err); code == codes.Unavailable || code == codes.Canceled {
 		return &actors.Error{

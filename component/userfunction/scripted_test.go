@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,7 +94,8 @@ type scripted struct {
 	eventsourced.UnimplementedEventSourcedServer
 
 	// hold, if set, keeps discovery waiting until it is closed.
-	hold chan struct{}
+	hold    chan struct{}
+	waiting atomic.Int32
 	// handle is called for each stream.
 	handle func(s *wire) error
 
@@ -141,6 +143,7 @@ func (f *scripted) announce(s *cloudstate.EntitySpec) {
 
 func (f *scripted) Discover(ctx context.Context, info *cloudstate.ProxyInfo) (*cloudstate.EntitySpec, error) {
 	if f.hold != nil {
+		f.waiting.Add(1)
 		select {
 		case <-f.hold:
 		case <-ctx.Done():

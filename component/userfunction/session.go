@@ -113,19 +113,19 @@ func (s *session) ended(method string) error {
 	return s.unexpected(out, method, s.commands)
 }
 
-// broken is for a stream that ended while a command was being handled.
+// broken is for a stream that ended while a command was being handled, or before the first could be.
 func (s *session) broken(err error) error {
 	config := s.function.client.config
 	switch code := status.Code(err); {
 	case errors.Is(err, io.EOF):
-		return s.terminated(errors.New("it ended the stream with a command unanswered"))
+		return s.terminated(errors.New("it ended the stream of its own accord"))
 	case code == codes.Unavailable, code == codes.Canceled && s.function.conn.GetState() != connectivity.Ready:
 		// Some servers reset their streams before they hang up.
 		return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
 	case code == codes.ResourceExhausted && strings.HasPrefix(status.Convert(err).Message(), "grpc: received message"):
 		return &actors.Error{
 			Code:    actors.ResourceExhausted,
-			Message: fmt.Sprintf("the user function's answer to %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage),
+			Message: fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage),
 			Cause:   err,
 		}
 	default:

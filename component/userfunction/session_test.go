@@ -70,6 +70,33 @@ func TestConnectionLostBetweenTurns(t *testing.T) {
 	}
 }
 
+// TestRestart plays what the engine does when a failure asks for a restart: a new stream from the journal, on which
+// commands count from 1 again.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	f := &scripted{spec: spec(nil, "Cart1")}
+	f.handle = follow(answer(func(r *reply) {
+		r.ClientAction = fails(&cloudstate.Failure{CommandId: 1, Description: "again", Restart: true})
+	}), ok)
+	r := run(t, Config{Address: f.start(t, "")})
+	function := r.next(t).function("shop.Cart1")
+	var engineSide strings.Builder
+	for i := range 2 {
+		s, err := function.Open(t.Context(), engine.Start{Ref: ref("c1"), Events: events(engine.Event{Sequence: 1, Payload: payload("a")})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Handle(t.Context(), turn("Add", "b"))
+		describe(&engineSide, "Add", got, err)
+		if got.Restart != (i == 0) {
+			t.Errorf("stream %d: restart %t", i+1, got.Restart)
+		}
+		s.Close()
+		f.wait(t)
+	}
+	golden(t, "restart", f.transcript(t)+"engine\n"+engineSide.String())
+}
+
 // TestStreamEndedBetweenTurns has the user function end an idle session of its own accord.
 func TestStreamEndedBetweenTurns(t *testing.T) {
 	t.Parallel()
@@ -345,7 +372,7 @@ func TestSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Handle(t.Context(), turn("Add", "b"))
-	refused(err, "answer to shop.Cart1/c1")
+	refused(err, "answers for shop.Cart1/c1")
 	_, err = function.Open(t.Context(), engine.Start{Ref: ref("c1"), Snapshot: &big.Command.Payload})
 	refused(err, "its state shop.Cart1/c1")
 }

@@ -28,7 +28,8 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 type reply = eventsourced.EventSourcedReply
 
 // TestTranscripts plays one behaviour after the other against a scripted user function, and compares what went over the
-// wire and what the engine got with testdata/transcripts.
+// wire and what the engine got with testdata/transcripts. Among them are the cases of Cloudstate's ExceptionHandlingSpec:
+// failure_keeps_the_stream, top_level_failure and stream_aborted.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	ok := answer(func(r *reply) { r.ClientAction = replies("ok") })
