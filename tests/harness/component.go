@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// componentPackage is the command that serves entities.
-const componentPackage = "component/cmd/entities"
+// ComponentPackage is the command that serves entities.
+const ComponentPackage = "component/cmd/entities"
 
 // ComponentOptions says how the entities component is started. What its YAML can say, the YAML says.
 type ComponentOptions struct {
@@ -48,7 +48,7 @@ func (c *Cluster) StartComponent(ctx context.Context, options ComponentOptions) 
 	}
 
 	if options.Binary == "" {
-		if options.Binary, err = Build(ctx, componentPackage); err != nil {
+		if options.Binary, err = Build(ctx, ComponentPackage); err != nil {
 			return nil, err
 		}
 	}

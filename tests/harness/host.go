@@ -181,6 +181,7 @@ func newComponentYAML(name, componentType string, metadata map[string]string) co
 	}
 	resource.Spec.Type = componentType
 	resource.Spec.Version = "v1"
+	resource.Spec.Metadata = []nameYAML{}
 
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
 		resource.Spec.Metadata = append(resource.Spec.Metadata, nameYAML{Name: key, Value: metadata[key]})

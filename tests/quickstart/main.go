@@ -20,8 +20,12 @@ import (
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
-// actorType is the simple name of the cart's service, shop.v1.ShoppingCart.
-const actorType = "ShoppingCart"
+const (
+	// actorType is the simple name of the cart's service, shop.v1.ShoppingCart.
+	actorType = "ShoppingCart"
+
+	cartPackage = "samples/cart/cmd/cart"
+)
 
 func main() {
 	stay := flag.Bool("stay", false, "stay up until Ctrl-C")
@@ -40,12 +44,17 @@ func main() {
 
 // run returns only after everything that it started has ended.
 func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
+	dapr, err := prepare(ctx, out)
+	if err != nil {
+		return err
+	}
+
 	folder, err := os.MkdirTemp("", "entities-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the journal and the logs: %w", err)
 	}
 
-	config := harness.ClusterConfig{Folder: folder, Progress: out}
+	config := harness.ClusterConfig{Folder: folder, Progress: out, Dapr: dapr}
 	if verbose {
 		config.Output = os.Stderr
 	}
@@ -57,7 +66,9 @@ func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
 
 	defer func() {
 		err = errors.Join(err, cluster.Close())
-		if err == nil || ctx.Err() != nil {
+		logs, _ := filepath.Glob(filepath.Join(folder, "log", "*"))
+
+		if err == nil || ctx.Err() != nil || len(logs) == 0 {
 			err = errors.Join(err, os.RemoveAll(folder))
 			return
 		}
@@ -88,6 +99,24 @@ func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
 	return watch(ctx, p, host)
 }
 
+// prepare builds everything that has to be built before anything is started, and says so.
+func prepare(ctx context.Context, out io.Writer) (harness.Binaries, error) {
+	dapr, err := harness.Dapr(ctx, out)
+	if err != nil {
+		return harness.Binaries{}, err
+	}
+
+	fmt.Fprintln(out, "Building the component and the cart (a minute or two the first time).")
+
+	for _, program := range []string{harness.ComponentPackage, cartPackage} {
+		if _, err := harness.Build(ctx, program); err != nil {
+			return harness.Binaries{}, err
+		}
+	}
+
+	return dapr, nil
+}
+
 // bringUp starts everything, in the order in which it is needed.
 func bringUp(ctx context.Context, cluster *harness.Cluster, p *printer) (*harness.Host, error) {
 	p.title("Bringing up Dapr, the entities component and the shopping cart")
@@ -104,7 +133,7 @@ func bringUp(ctx context.Context, cluster *harness.Cluster, p *printer) (*harnes
 		AppID:      "shop",
 		Placement:  placement.Address,
 		ActorTypes: []string{actorType},
-		Handler:    harness.HandlerOptions{Package: "samples/cart/cmd/cart", Name: "cart"},
+		Handler:    harness.HandlerOptions{Package: cartPackage, Name: "cart"},
 		Component:  harness.ComponentOptions{Name: "entities"},
 		Daprd:      harness.DaprdOptions{Name: "daprd"},
 	})
