@@ -86,7 +86,10 @@ func TestLoadCountsFailures(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		refused := errors.New("refused")
-		l := load{callers: 2, warmup: 25 * time.Millisecond, duration: 100 * time.Millisecond, opened: func() {}, closed: func() {}}
+		l := load{
+			callers: 2, warmup: 25 * time.Millisecond, duration: 100 * time.Millisecond,
+			opened: func() {}, closed: func() {},
+		}
 
 		r, err := l.run(t.Context(), func(context.Context, string) error {
 			time.Sleep(10 * time.Millisecond)
@@ -123,13 +126,17 @@ func TestLoadGivesUpOnACallThatHangs(t *testing.T) {
 func TestEachVisitsAll(t *testing.T) {
 	t.Parallel()
 
-	total, err := sum(t.Context(), 3, func(_ context.Context, id string) (int64, error) { return int64(len(id)), nil }, ids("a", 12))
+	length := func(_ context.Context, id string) (int64, error) { return int64(len(id)), nil }
+
+	total, err := sum(t.Context(), 3, length, ids("a", 12))
 	if err != nil || total != 10*3+2*4 {
 		t.Errorf("got %d, %v; want 38", total, err)
 	}
 
 	broken := errors.New("broken")
-	if err := each(t.Context(), 3, ids("a", 12), func(context.Context, string) error { return broken }); !errors.Is(err, broken) {
+	fail := func(context.Context, string) error { return broken }
+
+	if err := each(t.Context(), 3, ids("a", 12), fail); !errors.Is(err, broken) {
 		t.Errorf("got %v; want the visit's error", err)
 	}
 }

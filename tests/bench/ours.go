@@ -16,10 +16,15 @@ const (
 	accountType    = "Account"
 )
 
-// startOurs starts the component with a journal in the same Postgres, and the handler in a process of its own.
-func (s *stage) startOurs(ctx context.Context, profile bool) (*system, error) {
+// startOurs starts the component, with its journal in the same Postgres unless told another, and the handler in a process
+// of its own.
+func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*system, error) {
 	if err := s.postgres.create(ctx, "ours"); err != nil {
 		return nil, err
+	}
+
+	if journal == "" {
+		journal = s.postgres.url("ours")
 	}
 
 	options := s.daprd("ours")
@@ -28,7 +33,7 @@ func (s *stage) startOurs(ctx context.Context, profile bool) (*system, error) {
 		Name:       "ours",
 		AppID:      options.AppID,
 		Placement:  s.placement.Address,
-		Journal:    s.postgres.url("ours"),
+		Journal:    journal,
 		Metadata:   map[string]string{"logLevel": "warn", "pprof": strconv.FormatBool(profile)},
 		ActorTypes: []string{accountType},
 		Handler:    harness.HandlerOptions{Package: "tests/bench/account"},

@@ -8,7 +8,9 @@ import (
 func TestParseLog(t *testing.T) {
 	t.Parallel()
 
-	r, err := parseLog(strings.NewReader("0 1 1500 0 1412881037 912698\n1 1 2500 0 1412881037 915\n2 1 failed 0 1412881037 9\n"))
+	const log = "0 1 1500 0 1412881037 912698\n1 1 2500 0 1412881037 915\n2 1 failed 0 1412881037 9\n"
+
+	r, err := parseLog(strings.NewReader(log))
 	if err != nil || r.done != 2 || r.acked != 2 || r.failed != 1 || r.latency.Max() < 2499 || r.latency.Max() > 2501 {
 		t.Errorf("got %+v, %v", r, err)
 	}

@@ -34,6 +34,10 @@ A plain actor reads from the SDK's cache, so a call is one state transaction.
 `, o.rounds, o.duration, o.warmup, o.callers, thousands(int64(o.entities)), deposit, o.callers,
 		r.daprd, r.postgres, runtime.NumCPU(), thousands(int64(r.syncs)))
 
+	if o.journal != "" {
+		fmt.Fprintf(out, "Our rows have another journal: %s\n\n", o.journal)
+	}
+
 	r.figures(out)
 	r.processors(out)
 

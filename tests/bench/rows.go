@@ -27,6 +27,7 @@ type row struct {
 
 // The names that gates speak of.
 const (
+	rowNull       = "null"
 	rowEcho       = "echo"
 	rowPlain      = "plain"
 	rowActor      = "ours-actor"
@@ -39,7 +40,7 @@ const (
 
 // rowNames is the order of the table.
 var rowNames = []string{
-	rowEcho, rowPlain, rowActor, rowBinding, rowHotPlain, rowHotActor, rowHotBinding, rowPgbench,
+	rowNull, rowEcho, rowPlain, rowActor, rowBinding, rowHotPlain, rowHotActor, rowHotBinding, rowPgbench,
 }
 
 // All rows send this; the entities answer with the balance, which takes about as many bytes.

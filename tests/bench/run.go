@@ -56,16 +56,24 @@ func run(ctx context.Context, o options, out, progress io.Writer) (missed int, e
 
 // versions tells Postgres's and daprd's; the latter is empty if no row needs it.
 func (s *stage) versions(ctx context.Context) (postgres, daprd string, err error) {
-	if postgres, err = s.postgres.version(ctx); err != nil || len(s.systems) == 0 {
-		return postgres, "", err
+	if postgres, err = s.postgres.version(ctx); err != nil {
+		return "", "", err
 	}
 
-	metadata, err := s.systems[0].dapr.GetMetadata(ctx, new(runtimev1.GetMetadataRequest))
-	if err != nil {
-		return postgres, "", fmt.Errorf("ask daprd for its version: %w", err)
+	for _, system := range s.systems {
+		if system.processes[sidecar] == nil {
+			continue
+		}
+
+		metadata, err := system.dapr.GetMetadata(ctx, new(runtimev1.GetMetadataRequest))
+		if err != nil {
+			return "", "", fmt.Errorf("ask daprd for its version: %w", err)
+		}
+
+		return postgres, metadata.GetExtendedMetadata()["daprRuntimeVersion"], nil
 	}
 
-	return postgres, metadata.GetRuntimeVersion(), nil
+	return postgres, "not started", nil
 }
 
 // set starts what the wanted rows need and returns the rows.
@@ -105,14 +113,17 @@ func (s *stage) set(ctx context.Context, o options, progress io.Writer) ([]row, 
 func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 	many := func(name string) []string { return ids(name, o.entities) }
 	one := func(name string) []string { return ids(name, 1) }
-	ours := func(ctx context.Context) (*system, error) { return s.startOurs(ctx, o.profile != "") }
+	ours := func(ctx context.Context) (*system, error) { return s.startOurs(ctx, o.journal, o.profile != "") }
 
 	blocks := []struct {
 		start func(context.Context) (*system, error)
 		rows  []row
 	}{
+		{s.startNull, []row{
+			{name: rowNull, title: "the generator alone, a gRPC server answers", ids: many("null"), to: echoCall},
+		}},
 		{s.startEcho, []row{
-			{name: rowEcho, title: "echo: daprd and the actor stream, nothing stored", ids: many("echo"), to: echoCall},
+			{name: rowEcho, title: "echo through daprd and the actor stream", ids: many("echo"), to: echoCall},
 		}},
 		{s.startPlain, []row{
 			{name: rowPlain, title: "plain actor, go-sdk, state.postgresql v2", ids: many("plain"), to: plainCall, total: plainTotal},
@@ -122,7 +133,7 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 			{name: rowActor, title: "ours through the actor API", ids: many("actor"), to: actorCall, total: ourTotal},
 			{name: rowBinding, title: "ours through the binding", ids: many("binding"), to: bindingCall, total: ourTotal},
 			{name: rowHotActor, title: "one hot entity, actor API", ids: one("hot-actor"), to: actorCall, total: ourTotal},
-			{name: rowHotBinding, title: "one hot entity, binding", ids: one("hot-binding"), to: bindingCall, total: ourTotal},
+			{name: rowHotBinding, title: "one hot entity, binding", ids: one("hot"), to: bindingCall, total: ourTotal},
 		}},
 	}
 

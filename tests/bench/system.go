@@ -54,19 +54,26 @@ func (s *stage) add(
 		return nil, fmt.Errorf("start system %s: %w", name, err)
 	}
 
-	conn, err := grpc.NewClient(daprd.GRPCAddress(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return nil, fmt.Errorf("dial daprd of %s: %w", name, err)
-	}
-
 	processes[sidecar] = daprd.Process
 
+	made, err := s.dial(name, daprd.GRPCAddress(), processes)
+	if err == nil {
+		made.profiles[sidecar] = fmt.Sprintf("http://127.0.0.1:%d", daprd.Options.Ports.Profile)
+	}
+
+	return made, err
+}
+
+// dial makes a system of processes that run.
+func (s *stage) dial(name, address string, processes map[role]*harness.Process) (*system, error) {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", name, err)
+	}
+
 	made := &system{
-		name:      name,
-		processes: processes,
-		profiles:  map[role]string{sidecar: fmt.Sprintf("http://127.0.0.1:%d", daprd.Options.Ports.Profile)},
-		dapr:      runtimev1.NewDaprClient(conn),
-		conn:      conn,
+		name: name, processes: processes, profiles: make(map[role]string),
+		dapr: runtimev1.NewDaprClient(conn), conn: conn,
 	}
 	s.systems = append(s.systems, made)
 
@@ -100,6 +107,30 @@ func (s *system) invoke(ctx context.Context, actorType, id, method string, data 
 
 // Never written to after this, so all callers share it.
 var jsonMetadata = map[string]string{"content-type": "application/json"}
+
+// startNull is the load generator alone.
+func (s *stage) startNull(ctx context.Context) (*system, error) {
+	binary, err := harness.Build(ctx, "tests/bench/nullserver")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it did
+	}
+
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it did
+	}
+
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+
+	server, err := s.cluster.Start(ctx, harness.Command{
+		Name: "nullserver", Path: binary, Args: []string{"-address", address}, Ready: harness.TCPReady(address),
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the process
+	}
+
+	return s.dial("null", address, map[role]*harness.Process{component: server})
+}
 
 // startEcho is the ceiling: the actor stream with nothing behind it.
 func (s *stage) startEcho(ctx context.Context) (*system, error) {
