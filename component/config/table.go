@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // settings is the one table. Everything that is documented, checked or printed about settings comes from here.
 var settings = []Setting{
 	{
@@ -54,25 +56,25 @@ var settings = []Setting{
 		Name: "commandTimeout", Default: "1m", Type: "duration", Scope: State | Binding | Process,
 		Meaning: "Time that a command may take whose caller set no deadline.",
 		Example: "30s",
-		parse:   duration(func(c *Config) *Duration { return &c.CommandTimeout }, "1ms", "24h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.CommandTimeout }, "1ms", "24h"),
 	},
 	{
 		Name: "idleTimeout", Default: "30s", Type: "duration", Scope: State | Process,
 		Meaning: "Time after which an entity without commands leaves memory, unless its service sets another.",
 		Example: "5m",
-		parse:   duration(func(c *Config) *Duration { return &c.IdleTimeout }, "1ms", "8760h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.IdleTimeout }, "1ms", "8760h"),
 	},
 	{
 		Name: "drainTimeout", Default: "8s", Type: "duration", Scope: State | Process,
 		Meaning: "Time that commands in progress get to end when the sidecar moves entities or the component stops. The sidecar gives no more than about 8s.",
 		Example: "8s",
-		parse:   duration(func(c *Config) *Duration { return &c.DrainTimeout }, "1ms", "1h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.DrainTimeout }, "1ms", "1h"),
 	},
 	{
 		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: State | Process,
 		Meaning: "Time in which the component stops altogether; what is left then is cut off. Keep it below terminationGracePeriodSeconds of the pod.",
 		Example: "20s",
-		parse:   duration(func(c *Config) *Duration { return &c.GracePeriod }, "1ms", "1h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.GracePeriod }, "1ms", "1h"),
 	},
 	{
 		Name: "reads", Default: "checked", Type: "string", Scope: State | Process, Allowed: []string{"checked", "cached"},
