@@ -89,9 +89,9 @@ var settings = []Setting{
 		parse:   number(func(c *Config) *int { return &c.MaxResident }, 1, 100_000_000),
 	},
 	{
-		Name: "maxQueue", Default: "256", Type: "number", Scope: State | Process,
+		Name: "maxQueue", Default: "1000", Type: "number", Scope: State | Process,
 		Meaning: "Number of commands that may wait for one entity. Past it a command is answered RESOURCE_EXHAUSTED at once.",
-		Example: "1000",
+		Example: "256",
 		parse:   number(func(c *Config) *int { return &c.MaxQueue }, 1, 1_000_000),
 	},
 	{
@@ -117,6 +117,12 @@ var settings = []Setting{
 		Meaning: "Size of one message that the component takes from the sidecar or from the user function.",
 		Example: "64Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxMessage }, 64<<10, 1<<30),
+	},
+	{
+		Name: "maxMetadata", Default: "64Ki", Type: "bytesize", Scope: State | Process,
+		Meaning: "Size of the metadata that a command brings along.",
+		Example: "16Ki",
+		parse:   size(func(c *Config) *int64 { return &c.MaxMetadata }, 1<<10, 1<<26),
 	},
 	{
 		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Process,
