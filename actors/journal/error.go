@@ -37,11 +37,10 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
 // Validate checks what no back end could store. Back ends call it first and answer Refused with its error.
 func (a *Append) Validate() error {
+	if err := ValidateRef(a.Ref); err != nil {
+		return fmt.Errorf("append: %w", err)
+	}
 	switch {
-	case a.Ref.Service == "" || a.Ref.ID == "":
-		return fmt.Errorf("append to %q: the ref is not complete", a.Ref)
-	case !text(a.Ref.Service) || !text(a.Ref.ID):
-		return fmt.Errorf("append to %q: the ref is not UTF-8 text without zero bytes", a.Ref)
 	case a.Command == "" || len(a.Command) > MaxCommandBytes:
 		return fmt.Errorf("append to %s: the command id has %d bytes, 1 to %d are allowed", a.Ref, len(a.Command), MaxCommandBytes)
 	case !text(a.Command):
@@ -75,4 +74,15 @@ func payloadText(p *actors.Payload) bool { return text(p.TypeURL) && text(p.Cont
 
 func contextText(c *Context) bool {
 	return text(c.Correlation) && text(c.Causation) && text(c.Traceparent) && text(c.Caller)
+}
+
+// ValidateRef checks what no stream can be named.
+func ValidateRef(r actors.Ref) error {
+	switch {
+	case r.Service == "" || r.ID == "":
+		return fmt.Errorf("the ref %q is not complete", r)
+	case !text(r.Service) || !text(r.ID):
+		return fmt.Errorf("the ref %q is not UTF-8 text without zero bytes", r)
+	}
+	return nil
 }

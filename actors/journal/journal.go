@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -165,6 +166,14 @@ type Context struct {
 type Position struct {
 	Transaction uint64
 	Ordinal     int64
+}
+
+// Compare orders positions of one journal.
+func (p Position) Compare(o Position) int {
+	if c := cmp.Compare(p.Transaction, o.Transaction); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.Ordinal, o.Ordinal)
 }
 
 // Snapshot is a state and the sequence of the last event it includes.

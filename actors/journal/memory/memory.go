@@ -132,7 +132,7 @@ func (j *Journal) stream(ref actors.Ref) *stream {
 
 // Fence implements journal.Appender.
 func (j *Journal) Fence(ctx context.Context, ref actors.Ref, epoch int64) (journal.Head, error) {
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), journal.ValidateRef(ref)); err != nil {
 		return journal.Head{}, err
 	}
 	j.mu.Lock()

@@ -1,0 +1,175 @@
+package journaltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/journal/memory"
+)
+
+func TestFaultyJournalIsAJournal(t *testing.T) {
+	t.Parallel()
+	j := NewFaulty(memory.Open())
+	s := suite{Backend{Open: func(testing.TB) journal.Journal { return NewFaulty(memory.Open()) }}}
+	s.batches(t)
+	s.model(t)
+	if j.Calls(CallAppend) != 0 || j.Struck() != 0 {
+		t.Error("it counts what did not happen")
+	}
+}
+
+func TestFaultsOfAppend(t *testing.T) {
+	t.Parallel()
+	a, b := cart("a"), cart("b")
+	for _, test := range []struct {
+		fault   Fault
+		ref     actors.Ref
+		want    [2]journal.Status
+		applied [2]bool
+	}{
+		{fault: Slow, want: [2]journal.Status{journal.Committed, journal.Committed}, applied: [2]bool{true, true}},
+		{fault: Lost, want: [2]journal.Status{journal.Unknown, journal.Unknown}},
+		{fault: LostReply, want: [2]journal.Status{journal.Unknown, journal.Unknown}, applied: [2]bool{true, true}},
+		{fault: Refuse, want: [2]journal.Status{journal.Refused, journal.Refused}},
+		{fault: Conflict, want: [2]journal.Status{journal.Conflict, journal.Conflict}},
+		{fault: Lost, ref: a, want: [2]journal.Status{journal.Unknown, journal.Committed}, applied: [2]bool{false, true}},
+		{fault: LostReply, ref: b, want: [2]journal.Status{journal.Committed, journal.Unknown}, applied: [2]bool{true, true}},
+	} {
+		t.Run(fmt.Sprint(test.fault, " ", test.ref), func(t *testing.T) {
+			j := NewFaulty(memory.Open())
+			must(t, j, add(a, 0, "1", "a1"))
+			j.Disturb(Disturbance{Nth: 2, Fault: test.fault, Ref: test.ref})
+			must(t, j, add(a, 1, "2", "a2"), add(b, 0, "2", "b1"))
+			got := j.Append(within(t), []journal.Append{add(a, 2, "3", "a3"), add(b, 1, "3", "b2")})
+			for i, r := range got {
+				if r.Status != test.want[i] {
+					t.Errorf("append %d: %+v", i, r)
+				}
+				if r.Err != nil && !errors.Is(r.Err, ErrInjected) {
+					t.Errorf("append %d: %v", i, r.Err)
+				}
+				if r.Status == journal.Conflict && r.Head != (journal.Head{Sequence: int64(2 - i)}) {
+					t.Errorf("conflict at %+v", r.Head)
+				}
+			}
+			checked, _ := j.Heads(within(t), []journal.Check{{Ref: a, Command: "3", After: 2}, {Ref: b, Command: "3", After: 1}})
+			for i, c := range checked {
+				if c.Applied != test.applied[i] {
+					t.Errorf("append %d applied: %v", i, c.Applied)
+				}
+			}
+			if j.Pending() != 0 || j.Struck() != 1 || j.Calls(CallAppend) != 3 {
+				t.Errorf("%d pending, %d struck, %d calls", j.Pending(), j.Struck(), j.Calls(CallAppend))
+			}
+		})
+	}
+}
+
+func TestLateAppendLosesToAFence(t *testing.T) {
+	t.Parallel()
+	for _, fence := range []bool{false, true} {
+		inner := memory.Open()
+		j := NewFaulty(inner)
+		hold := make(chan struct{})
+		a := cart("a")
+		j.Disturb(Disturbance{Fault: Late, Hold: hold})
+		want(t, j.Append(within(t), []journal.Append{add(a, 0, "1", "x")}), journal.Unknown)
+		if fence {
+			if _, err := j.Fence(within(t), a, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(hold)
+		j.late.Wait()
+		if applied := headOf(t, inner, a).Sequence == 1; applied == fence {
+			t.Errorf("fenced %v, applied %v", fence, applied)
+		}
+	}
+}
+
+func TestFaultsOfReading(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	a := cart("a")
+	for _, call := range []struct {
+		call Call
+		do   func(j journal.Journal) error
+	}{
+		{CallFence, func(j journal.Journal) error { _, err := j.Fence(ctx, a, 1); return err }},
+		{CallLoad, func(j journal.Journal) error { _, err := j.Load(ctx, a); return err }},
+		{CallHeads, func(j journal.Journal) error { _, err := j.Heads(ctx, []journal.Check{{Ref: a}}); return err }},
+		{CallLast, func(j journal.Journal) error { _, err := j.Last(ctx, []actors.Ref{a}); return err }},
+		{CallList, func(j journal.Journal) error { _, err := j.List(ctx, a.Service, "", 1); return err }},
+		{CallRead, func(j journal.Journal) (err error) {
+			for _, err = range j.Read(ctx, a, 0, 0) {
+			}
+			return err
+		}},
+	} {
+		t.Run(call.call.String(), func(t *testing.T) {
+			j := NewFaulty(memory.Open())
+			must(t, j, add(a, 0, "1", "x", "y"))
+			own := errors.New("my own")
+			j.Disturb(Disturbance{Call: call.call, Fault: Lost, Ref: a}, Disturbance{Call: call.call, Fault: LostReply, Err: own, Nth: 2})
+			if err := call.do(j); !errors.Is(err, ErrInjected) {
+				t.Errorf("first: %v", err)
+			}
+			if err := call.do(j); !errors.Is(err, own) {
+				t.Errorf("second: %v", err)
+			}
+			if err := call.do(j); err != nil {
+				t.Errorf("third: %v", err)
+			}
+		})
+	}
+}
+
+func TestChanceIsTheSameForTheSameSeed(t *testing.T) {
+	t.Parallel()
+	run := func(seed uint64) (statuses []journal.Status) {
+		j := NewFaulty(memory.Open())
+		j.Chance(seed, Rates{Lost: .2, LostReply: .2, Conflict: .1, Refuse: .1})
+		for n := range 100 {
+			r := j.Append(context.Background(), []journal.Append{add(cart("a"), journal.AnySequence, fmt.Sprint(n), "x")})
+			statuses = append(statuses, r[0].Status)
+		}
+		return statuses
+	}
+	first := run(7)
+	same(t, "statuses", run(7), first)
+	seen := map[journal.Status]int{}
+	for _, status := range first {
+		seen[status]++
+	}
+	if len(seen) != 4 || seen[journal.Committed] < 20 {
+		t.Errorf("statuses %v", seen)
+	}
+}
+
+func TestSlowWaitsAndGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		j := NewFaulty(memory.Open())
+		j.Disturb(Disturbance{Fault: Slow, Delay: time.Hour}, Disturbance{Fault: Slow, Delay: time.Hour})
+		start := time.Now()
+		must(t, noDeadline{j}, add(cart("a"), 0, "1", "x"))
+		if d := time.Since(start); d != time.Hour {
+			t.Errorf("it took %v", d)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		want(t, j.Append(ctx, []journal.Append{add(cart("a"), 1, "2", "x")}), journal.Unknown)
+	})
+}
+
+type noDeadline struct{ journal.Journal }
+
+func (n noDeadline) Append(_ context.Context, batch []journal.Append) []journal.Result {
+	return n.Journal.Append(context.Background(), batch)
+}
