@@ -95,14 +95,14 @@ func TestPathsAndPprof(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics()
-	m.Turn("shop.v1.Cart", "reply", time.Millisecond)
-	m.Batch(3, time.Millisecond)
-	m.Append("shop.v1.Cart", "already applied", 0)
-	m.Append("shop.v1.Cart", "committed", 2)
-	m.Conflict("shop.v1.Cart")
+	m.Turned("shop.v1.Cart", time.Millisecond)
+	m.Appended(3, 7, time.Millisecond)
+	m.Checked(2, time.Millisecond)
+	m.Conflicted("shop.v1.Cart")
+	m.Resolved("shop.v1.Cart", "absent", time.Millisecond)
 	m.Activated("shop.v1.Cart", 5, time.Millisecond)
-	m.Passivated("idle")
-	m.Rejected("queue")
+	m.Passivated("shop.v1.Cart", "idle")
+	m.Limited("shop.v1.Cart", "maxQueue")
 	m.SessionOpened("shop.v1.Cart")
 	m.SessionOpened("shop.v1.Cart")
 	m.SessionClosed("shop.v1.Cart", true)
@@ -114,12 +114,13 @@ func TestMetrics(t *testing.T) {
 	m.Gauges(Gauges{Resident: func() float64 { return 12 }, Queued: func() float64 { return 0 }})
 	_, body := get(newServer(t, Config{Metrics: m}), "/metrics")
 	for _, want := range []string{
-		`entities_turn_seconds_count{outcome="reply",service="shop.v1.Cart"} 1`,
-		`entities_append_batch_size_sum 3`, `entities_append_seconds_count 1`,
-		`entities_appends_total{status="already_applied"} 1`, `entities_appends_total{status="committed"} 1`,
-		`entities_events_total{service="shop.v1.Cart"} 2`, `entities_conflicts_total{service="shop.v1.Cart"} 1`,
-		`entities_activation_seconds_count{service="shop.v1.Cart"} 1`, `entities_replayed_events_total 5`,
-		`entities_passivations_total{reason="idle"} 1`, `entities_rejected_total{limit="queue"} 1`,
+		`entities_turn_seconds_count{service="shop.v1.Cart"} 1`,
+		`entities_append_batch_size_sum 3`, `entities_append_seconds_count 1`, `entities_events_appended_total 7`,
+		`entities_check_batch_size_sum 2`, `entities_check_seconds_count 1`, `entities_conflicts_total{service="shop.v1.Cart"} 1`,
+		`entities_resolved_seconds_count{service="shop.v1.Cart",verdict="absent"} 1`,
+		`entities_activation_seconds_count{service="shop.v1.Cart"} 1`, `entities_replayed_events_total{service="shop.v1.Cart"} 5`,
+		`entities_passivations_total{reason="idle",service="shop.v1.Cart"} 1`,
+		`entities_rejected_total{service="shop.v1.Cart",setting="maxQueue"} 1`,
 		`entities_sessions{service="shop.v1.Cart"} 1`, `entities_session_failures_total{service="shop.v1.Cart"} 1`,
 		`entities_actor_stream_up 1`, `entities_actor_stream_reconnects_total 1`, `entities_discoveries_total{result="ok"} 1`,
 		`entities_component_request_seconds_count{code="OK",method="StateStore/Get"} 1`,

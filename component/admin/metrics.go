@@ -11,19 +11,21 @@ import (
 )
 
 // Metrics are the component's, in a registry of their own. Its methods are what the engine's observer and the edges
-// call; they cost little and may be called from many goroutines at once. Labels come from closed sets and from the
+// call, by the same names; they cost little and may be called from many goroutines at once. Labels come from closed sets and from the
 // catalog, never from callers.
 type Metrics struct {
 	registry *prometheus.Registry
 
 	turns        *prometheus.HistogramVec
-	appends      *prometheus.CounterVec
-	appendTime   prometheus.Histogram
 	batchSize    prometheus.Histogram
-	events       *prometheus.CounterVec
+	batchTime    prometheus.Histogram
+	events       prometheus.Counter
+	checkSize    prometheus.Histogram
+	checkTime    prometheus.Histogram
 	conflicts    *prometheus.CounterVec
+	resolved     *prometheus.HistogramVec
 	activations  *prometheus.HistogramVec
-	replayed     prometheus.Counter
+	replayed     *prometheus.CounterVec
 	passivations *prometheus.CounterVec
 	rejected     *prometheus.CounterVec
 	sessions     *prometheus.GaugeVec
@@ -37,30 +39,34 @@ type Metrics struct {
 // Durations from a turn in memory to a stalled database.
 var seconds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 
+var sizes = prometheus.ExponentialBuckets(1, 2, 11)
+
 // NewMetrics makes metrics that are all zero.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry:     prometheus.NewRegistry(),
-		turns:        histogram("turn_seconds", "Time from a command's arrival in the queue to its outcome.", seconds, "service", "outcome"),
-		appends:      counter("appends_total", "Appends to the journal.", "status"),
-		appendTime:   prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "append_seconds", Help: "Time that a batch of appends took.", Buckets: seconds}),
-		batchSize:    prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "append_batch_size", Help: "Appends in one batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
-		events:       counter("events_total", "Events that became durable.", "service"),
-		conflicts:    counter("conflicts_total", "Appends that found their entity elsewhere.", "service"),
-		activations:  histogram("activation_seconds", "Time to bring an entity into memory.", seconds, "service"),
-		replayed:     counter("replayed_events_total", "Events read for activations.").WithLabelValues(),
-		passivations: counter("passivations_total", "Entities that left memory.", "reason"),
-		rejected:     counter("rejected_total", "Commands refused because of a limit.", "limit"),
-		sessions:     gauge("sessions", "Entities with a session in the user function.", "service"),
-		sessionEnds:  counter("session_failures_total", "Sessions that ended with an error.", "service"),
-		streamUp:     gauge("actor_stream_up", "1 while the sidecar's actor stream is registered.").WithLabelValues(),
-		reconnects:   counter("actor_stream_reconnects_total", "Times that the actor stream was opened again.").WithLabelValues(),
-		discoveries:  counter("discoveries_total", "Attempts to discover the user function.", "result"),
-		requests:     histogram("component_request_seconds", "Requests of the sidecar to state store and binding.", seconds, "method", "code"),
+		turns:        histograms("turn_seconds", "Time that the user function took for a command.", seconds, "service"),
+		batchSize:    histogram("append_batch_size", "Appends in one batch.", sizes),
+		batchTime:    histogram("append_seconds", "Time that a batch of appends took.", seconds),
+		events:       counter("events_appended_total", "Events in the batches that came back from the journal."),
+		checkSize:    histogram("check_batch_size", "Questions about heads in one batch.", sizes),
+		checkTime:    histogram("check_seconds", "Time that a batch of questions about heads took.", seconds),
+		conflicts:    counters("conflicts_total", "Appends that found their entity elsewhere.", "service"),
+		resolved:     histograms("resolved_seconds", "Time to find out about an append in doubt.", seconds, "service", "verdict"),
+		activations:  histograms("activation_seconds", "Time to bring an entity into memory.", seconds, "service"),
+		replayed:     counters("replayed_events_total", "Events read for activations.", "service"),
+		passivations: counters("passivations_total", "Entities that left memory.", "service", "reason"),
+		rejected:     counters("rejected_total", "Commands refused because of a limit.", "service", "setting"),
+		sessions:     gauges("sessions", "Entities with a session in the user function.", "service"),
+		sessionEnds:  counters("session_failures_total", "Sessions that ended with an error.", "service"),
+		streamUp:     gauge("actor_stream_up", "1 while the sidecar's actor stream is registered."),
+		reconnects:   counter("actor_stream_reconnects_total", "Times that the actor stream was opened again."),
+		discoveries:  counters("discoveries_total", "Attempts to discover the user function.", "result"),
+		requests:     histograms("component_request_seconds", "Requests of the sidecar to state store and binding.", seconds, "method", "code"),
 	}
 	m.registry.MustRegister(
-		m.turns, m.appends, m.appendTime, m.batchSize, m.events, m.conflicts, m.activations, m.replayed, m.passivations,
-		m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.reconnects, m.discoveries, m.requests,
+		m.turns, m.batchSize, m.batchTime, m.events, m.checkSize, m.checkTime, m.conflicts, m.resolved, m.activations,
+		m.replayed, m.passivations, m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.reconnects, m.discoveries, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -68,51 +74,71 @@ func NewMetrics() *Metrics {
 
 const namespace = "entities"
 
-func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+}
+
+func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
 }
 
-func counter(name, help string, labels ...string) *prometheus.CounterVec {
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-// Turn counts a command: its outcome is reply, failure, forward, or the code of an error.
-func (m *Metrics) Turn(service, outcome string, took time.Duration) {
-	m.turns.WithLabelValues(service, outcome).Observe(took.Seconds())
+// Turned counts a command that the user function answered, or did not.
+func (m *Metrics) Turned(service string, took time.Duration) {
+	m.turns.WithLabelValues(service).Observe(took.Seconds())
 }
 
-// Batch counts a batch of appends that went to the journal together.
-func (m *Metrics) Batch(size int, took time.Duration) {
-	m.batchSize.Observe(float64(size))
-	m.appendTime.Observe(took.Seconds())
+// Appended counts a batch of appends that came back from the journal.
+func (m *Metrics) Appended(appends, events int, took time.Duration) {
+	m.batchSize.Observe(float64(appends))
+	m.batchTime.Observe(took.Seconds())
+	m.events.Add(float64(events))
 }
 
-// Append counts what became of one append, by the journal's word for it, and its events if they became durable.
-func (m *Metrics) Append(service, status string, events int) {
-	m.appends.WithLabelValues(strings.ReplaceAll(status, " ", "_")).Inc()
-	if events > 0 {
-		m.events.WithLabelValues(service).Add(float64(events))
-	}
+// Checked counts a batch of questions about heads.
+func (m *Metrics) Checked(questions int, took time.Duration) {
+	m.checkSize.Observe(float64(questions))
+	m.checkTime.Observe(took.Seconds())
 }
 
-// Conflict counts an append that found its entity elsewhere.
-func (m *Metrics) Conflict(service string) { m.conflicts.WithLabelValues(service).Inc() }
+// Conflicted counts an append that found its entity elsewhere.
+func (m *Metrics) Conflicted(service string) { m.conflicts.WithLabelValues(service).Inc() }
+
+// Resolved counts an append in doubt that was found out about: committed, absent or unknown.
+func (m *Metrics) Resolved(service, verdict string, took time.Duration) {
+	m.resolved.WithLabelValues(service, verdict).Observe(took.Seconds())
+}
 
 // Activated counts an entity that came into memory, and the events read for it.
 func (m *Metrics) Activated(service string, events int, took time.Duration) {
 	m.activations.WithLabelValues(service).Observe(took.Seconds())
-	m.replayed.Add(float64(events))
+	m.replayed.WithLabelValues(service).Add(float64(events))
 }
 
-// Passivated counts an entity that left memory: idle, bound, disowned, conflict, drain.
-func (m *Metrics) Passivated(reason string) { m.passivations.WithLabelValues(reason).Inc() }
+// Passivated counts an entity that left memory.
+func (m *Metrics) Passivated(service, reason string) {
+	m.passivations.WithLabelValues(service, reason).Inc()
+}
 
-// Rejected counts a command refused because of a limit: queue, in_flight, bytes.
-func (m *Metrics) Rejected(limit string) { m.rejected.WithLabelValues(limit).Inc() }
+// Limited counts a command refused because of a limit, by the setting of the limit.
+func (m *Metrics) Limited(service, setting string) {
+	m.rejected.WithLabelValues(service, setting).Inc()
+}
 
 // SessionOpened counts a session of a service.
 func (m *Metrics) SessionOpened(service string) { m.sessions.WithLabelValues(service).Inc() }

@@ -88,13 +88,16 @@ func detailed(code codes.Code, text string, detail protoadapt.MessageV1) error {
 	return st.Err()
 }
 
-// bindingStatus is the answer of the binding to an error: of it, the sidecar hands the text on. Where it is about an
-// entity, the tail lets our client find code and entity in it.
+// bindingStatus is the answer of the binding to an error. The sidecar hands nothing but the text on; where it is about an
+// entity, the tail lets our client find the code in it.
 func bindingStatus(err error, ref actors.Ref, sequence int64) error {
 	if err == nil {
 		return nil
 	}
 	e := &actors.Error{Code: actors.CodeOf(err), Message: err.Error()}
+	if ref.Service == "" {
+		return status.Error(codes.Code(e.Code), e.Message)
+	}
 	return status.Error(codes.Code(e.Code), actors.FailureText(e, ref, sequence))
 }
 

@@ -33,9 +33,10 @@ type Config struct {
 	MaxInFlight int
 	MaxEvents   int
 	// The sizes are in bytes.
-	MaxBytes   int64
-	MaxMessage int64
-	MaxReply   int64
+	MaxBytes    int64
+	MaxMessage  int64
+	MaxMetadata int64
+	MaxReply    int64
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration, under a name that the table can use.
-type Duration = time.Duration
-
 type parser = func(c *Config, suffix, value string) error
 
 func dapr(name, typ string, scope Scope, meaning, example string) Setting {
@@ -67,7 +64,7 @@ func boolean(field func(*Config) *bool) parser {
 	}
 }
 
-func duration(field func(*Config) *Duration, least, most string) parser {
+func duration(field func(*Config) *time.Duration, least, most string) parser {
 	return func(c *Config, _, value string) error {
 		d, err := time.ParseDuration(value)
 		if err != nil {

@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // settings is the one table. Everything that is documented, checked or printed about settings comes from here.
 var settings = []Setting{
 	{
@@ -54,25 +56,25 @@ var settings = []Setting{
 		Name: "commandTimeout", Default: "1m", Type: "duration", Scope: State | Binding | Process,
 		Meaning: "Time that a command may take whose caller set no deadline.",
 		Example: "30s",
-		parse:   duration(func(c *Config) *Duration { return &c.CommandTimeout }, "1ms", "24h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.CommandTimeout }, "1ms", "24h"),
 	},
 	{
 		Name: "idleTimeout", Default: "30s", Type: "duration", Scope: State | Process,
 		Meaning: "Time after which an entity without commands leaves memory, unless its service sets another.",
 		Example: "5m",
-		parse:   duration(func(c *Config) *Duration { return &c.IdleTimeout }, "1ms", "8760h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.IdleTimeout }, "1ms", "8760h"),
 	},
 	{
 		Name: "drainTimeout", Default: "8s", Type: "duration", Scope: State | Process,
 		Meaning: "Time that commands in progress get to end when the sidecar moves entities or the component stops. The sidecar gives no more than about 8s.",
 		Example: "8s",
-		parse:   duration(func(c *Config) *Duration { return &c.DrainTimeout }, "1ms", "1h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.DrainTimeout }, "1ms", "1h"),
 	},
 	{
 		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: State | Process,
 		Meaning: "Time in which the component stops altogether; what is left then is cut off. Keep it below terminationGracePeriodSeconds of the pod.",
 		Example: "20s",
-		parse:   duration(func(c *Config) *Duration { return &c.GracePeriod }, "1ms", "1h"),
+		parse:   duration(func(c *Config) *time.Duration { return &c.GracePeriod }, "1ms", "1h"),
 	},
 	{
 		Name: "reads", Default: "checked", Type: "string", Scope: State | Process, Allowed: []string{"checked", "cached"},
@@ -87,9 +89,9 @@ var settings = []Setting{
 		parse:   number(func(c *Config) *int { return &c.MaxResident }, 1, 100_000_000),
 	},
 	{
-		Name: "maxQueue", Default: "256", Type: "number", Scope: State | Process,
+		Name: "maxQueue", Default: "1000", Type: "number", Scope: State | Process,
 		Meaning: "Number of commands that may wait for one entity. Past it a command is answered RESOURCE_EXHAUSTED at once.",
-		Example: "1000",
+		Example: "256",
 		parse:   number(func(c *Config) *int { return &c.MaxQueue }, 1, 1_000_000),
 	},
 	{
@@ -115,6 +117,12 @@ var settings = []Setting{
 		Meaning: "Size of one message that the component takes from the sidecar or from the user function.",
 		Example: "64Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxMessage }, 64<<10, 1<<30),
+	},
+	{
+		Name: "maxMetadata", Default: "64Ki", Type: "bytesize", Scope: State | Process,
+		Meaning: "Size of the metadata that a command brings along.",
+		Example: "16Ki",
+		parse:   size(func(c *Config) *int64 { return &c.MaxMetadata }, 1<<10, 1<<26),
 	},
 	{
 		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Process,
