@@ -78,22 +78,23 @@ func New(c Config) (*Component, error) {
 		OnClient:     func(ctx context.Context, s config.Config) error { return comp.start(ctx, s, true) },
 		MaxMessage:   int(settings.MaxMessage),
 		DrainTimeout: settings.DrainTimeout,
-		Observe:      comp.metrics.Request,
+		Observe:      comp.observeRequest,
 		Logger:       c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	comp.metrics.Gauges(comp.gauges())
+	if settings.AdminAddress == "" {
+		return comp, nil
+	}
 	comp.admin, err = admin.New(admin.Config{
-		Address: settings.AdminAddress,
-		Pprof:   settings.Pprof,
-		Metrics: comp.metrics,
-		Checks:  comp.checks,
-		Log:     c.Log,
+		Address: settings.AdminAddress, Pprof: settings.Pprof, Metrics: comp.metrics, Logger: c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	comp.addChecks()
 	return comp, nil
 }
 
@@ -105,7 +106,9 @@ func (c *Component) Serving() <-chan struct{} { return c.building.Ready() }
 func (c *Component) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.building.Run(ctx) })
-	g.Go(func() error { return c.admin.Run(ctx) })
+	if c.admin != nil {
+		g.Go(func() error { return c.admin.Run(ctx) })
+	}
 	g.Go(func() error { return c.supervise(ctx) })
 	g.Go(func() error {
 		if c.config.Standalone {
@@ -135,32 +138,45 @@ func (c *Component) start(ctx context.Context, settings config.Config, client bo
 	}
 }
 
+// running is a host at work.
+type running struct {
+	*host
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// launch starts a host's work. The end of ctx must reach the host in order, so the host does not live below ctx.
+func launch(ctx context.Context, h *host) *running {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &running{h, cancel, make(chan error, 1)}
+	go func() { r.ended <- h.Run(ctx) }() // whoever holds r waits for it
+	return r
+}
+
 // supervise owns the running host, of which there is one at most.
 func (c *Component) supervise(ctx context.Context) error {
-	var (
-		current *host
-		stop    context.CancelFunc
-		ended   chan error
-	)
-	// The end of ctx must reach the host in order, so the host does not live below it.
+	var current *running
 	finish := func() error {
 		if current == nil {
 			return nil
 		}
+		defer func() { current = nil }()
 		c.building.Attach(building.Runtime{})
 		c.host.Store(nil)
-		stop()
-		err := <-ended
-		current = nil
-		return err
+		current.cancel()
+		return <-current.ended
 	}
 	for {
+		var ended chan error
+		if current != nil {
+			ended = current.ended
+		}
 		select {
 		case <-ctx.Done():
 			return finish()
 		case err := <-ended:
-			current = nil
 			c.host.Store(nil)
+			current.cancel()
 			return fmt.Errorf("host entities: %w", err)
 		case s := <-c.starts:
 			if s.client && current != nil {
@@ -172,23 +188,11 @@ func (c *Component) supervise(ctx context.Context) error {
 			}
 			next, err := open(s.ctx, c, s.settings, s.client)
 			if err == nil {
-				var below context.Context
-				below, stop = context.WithCancel(context.WithoutCancel(ctx))
-				current, ended = next, make(chan error, 1)
-				go func() { ended <- next.Run(below) }() // finish or the case above waits for it
+				current = launch(ctx, next)
 				c.host.Store(next)
 				c.building.Attach(next.runtime())
 			}
 			s.reply <- err
 		}
 	}
-}
-
-// checks are what readiness asks.
-func (c *Component) checks() map[string]error {
-	if h := c.host.Load(); h != nil {
-		return h.checks()
-	}
-	return map[string]error{"configuration": errors.New(
-		"nothing has said what to host: waiting for the sidecar to initialise the component state.entities")}
 }

@@ -11,25 +11,56 @@ import (
 // pingTimeout bounds what a readiness probe waits for the journal; Kubernetes' own default is 1 s.
 const pingTimeout = 900 * time.Millisecond
 
-// checks says of each part whether it is ready.
-func (h *host) checks() map[string]error {
-	all := map[string]error{}
-	if h.stopping.Load() {
-		all["host"] = errors.New("stopping")
+// addChecks tells the admin server what readiness asks: whether there is a host, and whether each of its parts is ready.
+func (c *Component) addChecks() {
+	c.admin.Check("host", func() error {
+		switch h := c.host.Load(); {
+		case h == nil:
+			return errors.New("nothing has said what to host: waiting for the sidecar to initialise the component state.entities")
+		case h.stopping.Load():
+			return errors.New("stopping")
+		}
+		return nil
+	})
+	for name, check := range map[string]func(*host) error{
+		"journal":      (*host).journalReady,
+		"userFunction": (*host).functionReady,
+		"actorTypes":   (*host).actorsReady,
+	} {
+		c.admin.Check(name, func() error {
+			if h := c.host.Load(); h != nil {
+				return check(h)
+			}
+			return nil
+		})
 	}
-	if h.journal != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
-		defer cancel()
-		all["journal"] = h.journal.Ping(ctx)
+}
+
+func (h *host) journalReady() error {
+	if h.journal == nil {
+		return nil
 	}
-	if h.function == nil {
-		return all
+	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+	defer cancel()
+	return h.journal.Ping(ctx)
+}
+
+// optional says that no user function has been found and none is missed: an application that only wants the state store
+// has no handlers.
+func (h *host) optional() bool {
+	return h.function == nil || h.settings.Host == config.HostAuto && h.catalog.Load() == nil
+}
+
+func (h *host) functionReady() error {
+	if h.optional() {
+		return nil
 	}
-	// An application that only wants the state store has no user function, and is ready without one.
-	if h.settings.Host == config.HostAuto && h.catalog.Load() == nil {
-		return all
+	return h.function.Ready()
+}
+
+func (h *host) actorsReady() error {
+	if h.optional() {
+		return nil
 	}
-	all["userFunction"] = h.function.Ready()
-	all["actorTypes"] = h.actors.Ready()
-	return all
+	return h.actors.Ready()
 }

@@ -27,7 +27,7 @@ type host struct {
 	settings config.Config
 	log      *slog.Logger
 	sidecar  *daprapi.Client
-	router   *dispatch.Router
+	router   *dispatch.Dispatch
 
 	journal  journal.Journal
 	engine   *engine.Engine
@@ -52,8 +52,8 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	}
 	remote := h.sidecar.Invoker(h.actorType)
 	if client {
-		h.router = dispatch.New(dispatch.Config{Remote: remote})
-		return h, nil
+		h.router, err = dispatch.New(dispatch.Config{Remote: remote})
+		return h, err
 	}
 	if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
 		return nil, err
@@ -73,9 +73,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if err != nil {
 		return nil, err
 	}
-	h.router = dispatch.New(dispatch.Config{Kind: h.kind, Local: h.engine, Remote: remote})
-	if settings.Host == config.HostNever {
-		return h, nil
+	h.router, err = dispatch.New(dispatch.Config{Kind: h.kind, Services: h.services, Local: h.engine, Remote: remote})
+	if err != nil || settings.Host == config.HostNever {
+		return h, err
 	}
 	h.function, err = userfunction.New(userfunction.Config{
 		Address: settings.UserFunction, Version: c.config.Version, MaxMessage: int(settings.MaxMessage),
@@ -124,6 +124,17 @@ func (h *host) kind(service string) (actors.Kind, bool) {
 		return 0, false
 	}
 	return s.Kind, true
+}
+
+// services names those that are known.
+func (h *host) services() []string {
+	var names []string
+	if known := h.catalog.Load(); known != nil {
+		for _, s := range known.Services() {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // actorType of a service: as the user function's catalog has it, else as the settings or the service's name say.
