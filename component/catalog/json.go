@@ -21,6 +21,12 @@ import (
 // ContentType maps the content type of a request to how its payload is read: the protobuf ones and octet-stream mean
 // protobuf, everything else means JSON, because curl says form-urlencoded and gRPC callers say nothing.
 func ContentType(header string) string {
+	switch header { // what nearly all callers say
+	case "", actors.ContentJSON:
+		return actors.ContentJSON
+	case actors.ContentProtobuf:
+		return actors.ContentProtobuf
+	}
 	media, _, err := mime.ParseMediaType(header)
 	if err != nil {
 		media = strings.ToLower(strings.TrimSpace(strings.SplitN(header, ";", 2)[0]))

@@ -174,6 +174,30 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+func BenchmarkDecode(b *testing.B) {
+	m := mustMethod(b, mustNew(b, shop(b), Options{}), "ShoppingCart", "Add")
+	j := mustMethod(b, mustNew(b, jsonSpec(&cloudstate.Method{Name: "Add", Input: "AddTodo"}), Options{}), "List", "Add")
+	text := []byte(`{"product":"tea","quantity":2}`)
+	for _, bb := range []struct {
+		name, content string
+		m             *Method
+		data          []byte
+	}{
+		{"json to protobuf", "", m, text},
+		{"protobuf", "application/protobuf", m, []byte("\x12\x03tea\x18\x02")},
+		{"json", "", j, text},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := bb.m.Decode("c1", bb.content, bb.data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	c := mustNew(f, shop(f), Options{})
 	j := mustNew(f, jsonSpec(&cloudstate.Method{Name: "Add", Input: "AddTodo"}), Options{})
