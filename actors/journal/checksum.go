@@ -12,34 +12,31 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Checksum covers what identifies an event and what it says, so that neither a changed byte nor an exchanged row goes
 // unnoticed. Back ends store it with the event and compare it when they read.
 func (e *Event) Checksum() uint32 {
-	sum := checksum(0, e.Ref, e.Sequence, e.Payload)
-	sum = crcString(sum, e.Name)
-	return crcString(sum, e.Command)
+	sum, b := checksum(0, e.Ref, e.Sequence, &e.Payload)
+	b = appendText(b[:0], e.Name)
+	b = appendText(b, e.Command)
+	return crc32.Update(sum, castagnoli, b)
 }
 
 // Checksum of a snapshot of ref.
 func (s *Snapshot) Checksum(ref actors.Ref) uint32 {
-	return checksum(1, ref, s.Sequence, s.Payload)
+	sum, _ := checksum(1, ref, s.Sequence, &s.Payload)
+	return sum
 }
 
-func checksum(sort byte, ref actors.Ref, sequence int64, p actors.Payload) uint32 {
-	var b [9]byte
-	b[0] = sort
-	binary.LittleEndian.PutUint64(b[1:], uint64(sequence))
-	sum := crc32.Update(0, castagnoli, b[:])
-	for _, s := range []string{ref.Service, ref.ID, p.TypeURL, p.ContentType} {
-		sum = crcString(sum, s)
-	}
-	sum = crcLen(sum, len(p.Data))
-	return crc32.Update(sum, castagnoli, p.Data)
+// checksum also returns its buffer, for what follows.
+func checksum(sort byte, ref actors.Ref, sequence int64, p *actors.Payload) (uint32, []byte) {
+	b := make([]byte, 0, 256)
+	b = append(b, sort)
+	b = binary.LittleEndian.AppendUint64(b, uint64(sequence))
+	b = appendText(b, ref.Service)
+	b = appendText(b, ref.ID)
+	b = appendText(b, p.TypeURL)
+	b = appendText(b, p.ContentType)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(p.Data)))
+	return crc32.Update(crc32.Update(0, castagnoli, b), castagnoli, p.Data), b
 }
 
-func crcString(sum uint32, s string) uint32 {
-	return crc32.Update(crcLen(sum, len(s)), castagnoli, []byte(s))
-}
-
-func crcLen(sum uint32, n int) uint32 {
-	var b [4]byte
-	binary.LittleEndian.PutUint32(b[:], uint32(n))
-	return crc32.Update(sum, castagnoli, b[:])
+func appendText(b []byte, s string) []byte {
+	return append(binary.LittleEndian.AppendUint32(b, uint32(len(s))), s...)
 }

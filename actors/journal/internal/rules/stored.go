@@ -1,0 +1,91 @@
+package rules
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// Stored is an event as a back end keeps it.
+type Stored struct {
+	journal.Event
+	Sum uint32
+}
+
+// The bounds of a page that a back end holds in memory.
+const (
+	PageEvents = 256
+	PageBytes  = 4 << 20
+)
+
+// Pages reads a stream page by page, so that a slow reader holds neither a connection nor a transaction, and checks
+// every event. Fetch returns up to limit events after a sequence; it may return fewer, but none only at the end.
+func Pages(
+	ref actors.Ref, after int64, limit int, fetch func(after int64, limit int) ([]Stored, error),
+) iter.Seq2[journal.Event, error] {
+	return func(yield func(journal.Event, error) bool) {
+		at := max(after, 0)
+		left := limit
+		for {
+			n := PageEvents
+			if limit > 0 {
+				n = min(n, left)
+			}
+			page, err := fetch(at, n)
+			if err != nil {
+				yield(journal.Event{}, fmt.Errorf("read %s after %d: %w", ref, at, err))
+				return
+			}
+			for i := range page {
+				e := &page[i]
+				if err := Intact(&e.Event, ref, at+1, e.Sum); err != nil {
+					yield(journal.Event{}, err)
+					return
+				}
+				if !yield(e.Event, nil) {
+					return
+				}
+				at++
+			}
+			left -= len(page)
+			if len(page) == 0 || limit > 0 && left <= 0 {
+				return
+			}
+		}
+	}
+}
+
+// origin is the stored form of journal.Context.
+type origin struct {
+	Correlation string `json:"correlation,omitempty"`
+	Causation   string `json:"causation,omitempty"`
+	Traceparent string `json:"traceparent,omitempty"`
+	Caller      string `json:"caller,omitempty"`
+}
+
+// EncodeContext returns JSON, or nil for the zero Context, which most events have.
+func EncodeContext(c journal.Context) []byte {
+	if c == (journal.Context{}) {
+		return nil
+	}
+	data, err := json.Marshal(origin(c))
+	if err != nil {
+		panic(err) // strings only
+	}
+	return data
+}
+
+// DecodeContext is the inverse of EncodeContext.
+func DecodeContext(data []byte) (journal.Context, error) {
+	if len(data) == 0 {
+		return journal.Context{}, nil
+	}
+	var c origin
+	if err := json.Unmarshal(data, &c); err != nil {
+		return journal.Context{}, fmt.Errorf("decode the context: %w", err)
+	}
+	return journal.Context(c), nil
+}

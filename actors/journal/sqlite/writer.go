@@ -1,0 +1,183 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+)
+
+// application marks a file as ours: "Ent1".
+const application = 0x456e7431
+
+// migrations take the file from one version (PRAGMA user_version) to the next. They are never changed once released.
+var migrations = []string{schema1}
+
+//go:embed schema1.sql
+var schema1 string
+
+// writer is the one connection that writes, with its statements.
+type writer struct {
+	db   *sql.DB
+	conn *sql.Conn
+
+	begin, commit, rollback   *sql.Stmt
+	getHead, newHead, setHead *sql.Stmt
+	getRecord, putRecord      *sql.Stmt
+	putEvent, putSnapshot     *sql.Stmt
+}
+
+func newWriter(ctx context.Context, path string, maxBytes int64) (_ *writer, err error) {
+	w := &writer{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.db, err = sql.Open("sqlite", dsn(path, "busy_timeout(10000)")); err != nil {
+		return nil, err
+	}
+	if w.conn, err = w.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	var version, mode string
+	if err := w.conn.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err != nil {
+		return nil, err
+	}
+	if err := checkVersion(version); err != nil {
+		return nil, err
+	}
+	// The first look at the file: whether it is a database at all, and ours, before anything is changed in it.
+	if err := w.ours(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return nil, err
+	}
+	if mode != "wal" {
+		return nil, fmt.Errorf("the file system does not allow a write-ahead log (journal mode is %s)", mode)
+	}
+	for _, pragma := range []string{"synchronous = FULL", "foreign_keys = OFF", "journal_size_limit = 67108864", "cache_size = -16000"} {
+		if _, err := w.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.migrate(ctx); err != nil {
+		return nil, err
+	}
+	if maxBytes > 0 {
+		if err := w.bound(ctx, maxBytes); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.prepare(ctx)
+}
+
+func (w *writer) ours(ctx context.Context) error {
+	var id, version, tables int
+	if err := w.pragma(ctx, "application_id", &id); err != nil {
+		return err
+	}
+	if err := w.pragma(ctx, "user_version", &version); err != nil {
+		return err
+	}
+	if err := w.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
+		return err
+	}
+	switch {
+	case id != application && tables > 0:
+		return errors.New("the file is another application's database; name another file")
+	case version > len(migrations):
+		return fmt.Errorf("the file has schema version %d, made by a newer release; this one knows up to %d", version, len(migrations))
+	}
+	return nil
+}
+
+func (w *writer) pragma(ctx context.Context, name string, value *int) error {
+	return w.conn.QueryRowContext(ctx, "PRAGMA "+name).Scan(value)
+}
+
+func (w *writer) migrate(ctx context.Context) error {
+	var version int
+	if err := w.pragma(ctx, "user_version", &version); err != nil {
+		return err
+	}
+	for ; version < len(migrations); version++ {
+		tx, err := w.conn.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		for _, statement := range []string{
+			migrations[version],
+			fmt.Sprintf("PRAGMA application_id = %d", application),
+			fmt.Sprintf("PRAGMA user_version = %d", version+1),
+		} {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return errors.Join(fmt.Errorf("migrate to schema version %d: %w", version+1, err), tx.Rollback())
+			}
+		}
+		if version == 0 {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO meta VALUES ('id', ?)", rand.Text()); err != nil {
+				return errors.Join(err, tx.Rollback())
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("migrate to schema version %d: %w", version+1, err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) bound(ctx context.Context, maxBytes int64) error {
+	var size int
+	if err := w.pragma(ctx, "page_size", &size); err != nil {
+		return err
+	}
+	_, err := w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", max(1, maxBytes/int64(size))))
+	return err
+}
+
+func (w *writer) prepare(ctx context.Context) error {
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{
+		{&w.begin, "BEGIN IMMEDIATE"},
+		{&w.commit, "COMMIT"},
+		{&w.rollback, "ROLLBACK"},
+		{&w.getHead, "SELECT stream, sequence, epoch FROM streams WHERE service = ? AND id = ?"},
+		{&w.newHead, "INSERT INTO streams (service, id, sequence, epoch, updated) VALUES (?, ?, ?, ?, ?)"},
+		{&w.setHead, "UPDATE streams SET sequence = ?, epoch = ?, updated = ? WHERE stream = ?"},
+		{&w.getRecord, "SELECT hash, outcome, sequence FROM commands WHERE stream = ? AND command = ?"},
+		{&w.putRecord, "INSERT INTO commands (stream, command, hash, outcome, sequence) VALUES (?, ?, ?, ?, ?)"},
+		{&w.putEvent, `INSERT INTO events
+			(stream, sequence, time, name, type_url, content_type, data, command, context, checksum)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&w.putSnapshot, `INSERT OR REPLACE INTO snapshots (stream, sequence, type_url, content_type, data, checksum)
+			VALUES (?, ?, ?, ?, ?, ?)`},
+	} {
+		var err error
+		if *p.stmt, err = w.conn.PrepareContext(ctx, p.text); err != nil {
+			return fmt.Errorf("prepare %q: %w", p.text, err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) meta(ctx context.Context, key string) (value string, err error) {
+	err = w.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&value)
+	return value, err
+}
+
+func (w *writer) close() error {
+	var errs []error
+	if w.conn != nil {
+		errs = append(errs, w.conn.Close())
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	return errors.Join(errs...)
+}
