@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,7 +195,7 @@ func account1(id string) actors.Ref { return actors.Ref{Service: bankService, ID
 // start runs an engine over a journal, which the configuration may exchange, until the test ends.
 func start(t testing.TB, b *bank, configure func(*Config)) *rig {
 	t.Helper()
-	c := Config{Journal: memory.Open()}
+	c := Config{Journal: memory.Open(), Log: slog.New(slog.DiscardHandler)}
 	if configure != nil {
 		configure(&c)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func adding() *plain {
 // measured runs an engine without a race-checked bank.
 func measured(t testing.TB, j journal.Journal, f Function) *Engine {
 	t.Helper()
-	e, err := New(Config{Journal: j, MaxResident: 1 << 20})
+	e, err := New(Config{Journal: j, MaxResident: 1 << 20, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -20,6 +21,9 @@ type batch struct {
 func (e *Engine) commit(stop <-chan struct{}) {
 	var b batch
 	for {
+		// Turns that are about to end join the batch. Without it the first of many ends up alone: with a journal that
+		// takes no time, 32 callers on 2 cores share batches of 1.1 instead of 15, and get two thirds of the throughput.
+		runtime.Gosched()
 		if e.launch(&b); len(b.works) == 0 {
 			select {
 			case <-e.toCommit:
@@ -112,6 +116,7 @@ type question struct {
 // check is the checker: it asks the journal the questions of all entities, one batch at a time.
 func (e *Engine) check(stop <-chan struct{}) {
 	for {
+		runtime.Gosched() // as in commit
 		batch, checks := e.pose()
 		if len(batch) == 0 {
 			select {

@@ -1,0 +1,89 @@
+package postgres
+
+// appendSQL writes a batch in one statement, which is one transaction and one round trip. Its streams come sorted, so
+// that two writers lock them in the same order. A stream that is elsewhere, or that has one of the commands already, is
+// left out with all that belongs to it; the statement returns the slots of those that moved. With $26 not negative all
+// that many have to move, else a division by zero undoes everything.
+const appendSQL = `
+WITH s AS MATERIALIZED (
+  SELECT s.*, h.stream
+  FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[]) WITH ORDINALITY
+    AS s(service, id, expected, epoch, added, slot)
+  LEFT JOIN {schema}.streams h USING (service, id)
+), c AS MATERIALIZED (
+  SELECT * FROM unnest($6::int4[], $7::text[], $8::bytea[], $9::bytea[], $10::int8[])
+    AS c(slot, command, hash, outcome, sequence)
+), h AS (
+  INSERT INTO {schema}.streams AS h (service, id, sequence, epoch, added, slot)
+  SELECT s.service, s.id, s.expected + s.added, s.epoch, s.added, s.slot
+  FROM s
+  WHERE (s.stream IS NOT NULL OR s.expected = 0)
+    AND s.slot NOT IN (
+      SELECT c.slot FROM c JOIN s ON s.slot = c.slot JOIN {schema}.commands k ON k.stream = s.stream AND k.command = c.command)
+  ORDER BY s.slot
+  ON CONFLICT (service, id) DO UPDATE
+    SET sequence = excluded.sequence, epoch = excluded.epoch, added = excluded.added, slot = excluded.slot, updated = now()
+    WHERE h.sequence = excluded.sequence - excluded.added AND h.epoch <= excluded.epoch
+  RETURNING h.stream, h.slot
+), e AS (
+  INSERT INTO {schema}.events (stream, sequence, name, type_url, content_type, data, command, context, checksum)
+  SELECT h.stream, e.sequence, e.name, e.type_url, e.content_type, e.data, e.command, e.context, e.checksum
+  FROM unnest($11::int4[], $12::int8[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[], $19::int8[])
+    WITH ORDINALITY AS e(slot, sequence, name, type_url, content_type, data, command, context, checksum, n)
+  JOIN h ON h.slot = e.slot
+  ORDER BY e.n
+), k AS (
+  INSERT INTO {schema}.commands (stream, command, hash, outcome, sequence)
+  SELECT h.stream, c.command, c.hash, c.outcome, c.sequence FROM c JOIN h ON h.slot = c.slot
+), p AS (
+  INSERT INTO {schema}.snapshots (stream, sequence, type_url, content_type, data, checksum)
+  SELECT h.stream, p.sequence, p.type_url, p.content_type, p.data, p.checksum
+  FROM unnest($20::int4[], $21::int8[], $22::text[], $23::text[], $24::bytea[], $25::int8[])
+    AS p(slot, sequence, type_url, content_type, data, checksum)
+  JOIN h ON h.slot = p.slot
+  ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, type_url = excluded.type_url,
+    content_type = excluded.content_type, data = excluded.data, checksum = excluded.checksum
+)
+SELECT slot, 1 / CASE WHEN $26::int8 < 0 OR (SELECT count(*) FROM h) = $26 THEN 1 ELSE 0 END FROM h`
+
+const fenceSQL = `
+INSERT INTO {schema}.streams AS h (service, id, sequence, epoch) VALUES ($1, $2, 0, greatest($3::int8, 1))
+ON CONFLICT (service, id) DO UPDATE SET epoch = greatest(h.epoch + 1, excluded.epoch), updated = now()
+RETURNING sequence, epoch`
+
+const headsSQL = `
+SELECT q.n, h.sequence, h.epoch, k.hash, k.outcome, k.sequence,
+  CASE WHEN k.stream IS NULL AND q.command <> '' AND q.after >= 0 AND EXISTS (
+      SELECT FROM {schema}.events e WHERE e.stream = h.stream AND e.sequence = q.after + 1 AND e.command = q.command)
+    THEN coalesce((
+      SELECT e.sequence FROM {schema}.events e
+      WHERE e.stream = h.stream AND e.sequence > q.after AND e.command <> q.command
+      ORDER BY e.sequence LIMIT 1), h.sequence + 1) - 1
+  END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[]) WITH ORDINALITY AS q(service, id, command, after, n)
+JOIN {schema}.streams h USING (service, id)
+LEFT JOIN {schema}.commands k ON k.stream = h.stream AND k.command = q.command`
+
+const eventColumns = `e.sequence, e.pos, e.xid::text::int8, (extract(epoch FROM e.time) * 1000000)::int8, e.checksum,
+  e.name, e.type_url, e.content_type, e.command, e.data, e.context`
+
+const lastSQL = `
+SELECT q.n, h.sequence, e.stream IS NULL, ` + eventColumns + `
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS q(service, id, n)
+JOIN {schema}.streams h USING (service, id)
+LEFT JOIN {schema}.events e ON e.stream = h.stream AND e.sequence = h.sequence
+WHERE h.sequence > 0`
+
+const pageSQL = `
+SELECT ` + eventColumns + `
+FROM {schema}.streams h JOIN {schema}.events e ON e.stream = h.stream AND e.sequence > $3
+WHERE h.service = $1 AND h.id = $2 ORDER BY e.sequence LIMIT $4`
+
+const loadSQL = `
+SELECT h.sequence, h.epoch, s.sequence, s.checksum, s.type_url, s.content_type, s.data
+FROM {schema}.streams h LEFT JOIN {schema}.snapshots s ON s.stream = h.stream
+WHERE h.service = $1 AND h.id = $2`
+
+const listSQL = `
+SELECT id, sequence, (extract(epoch FROM updated) * 1000000)::int8 FROM {schema}.streams
+WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3`

@@ -1,0 +1,222 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// writer is a connection that writes. It is used by one call at a time.
+type writer struct {
+	conn  driver.Conn
+	wire  net.Conn
+	put   driver.StmtQueryContext
+	fence driver.StmtQueryContext
+	born  time.Time
+	used  time.Time
+}
+
+// errUnsent marks errors from before anything was sent: they leave nothing in doubt.
+type errUnsent struct{ error }
+
+func (e errUnsent) Unwrap() error { return e.error }
+
+// write runs a prepared statement once, and never again, and hands its rows to row. Of its errors, those for which
+// definite holds leave nothing behind.
+func (j *Journal) write(
+	ctx context.Context, statement func(*writer) driver.StmtQueryContext, args []driver.NamedValue, row func([]driver.Value),
+) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
+	defer cancel()
+	var w *writer
+	select {
+	case w = <-j.writers:
+	case <-ctx.Done():
+		return errUnsent{context.Cause(ctx)}
+	}
+	defer func() { j.writers <- w }()
+	if w, err = j.ready(ctx, w); err != nil {
+		return errUnsent{err}
+	}
+	stop := w.until(ctx)
+	err = query(statement(w), args, row)
+	if !stop() || err != nil && !definite(err) {
+		if ctx.Err() != nil && !definite(err) {
+			err = cmp.Or(err, context.Cause(ctx))
+		}
+		w.close()
+		w = nil
+		return err
+	}
+	w.used = time.Now()
+	return err
+}
+
+func query(statement driver.StmtQueryContext, args []driver.NamedValue, row func([]driver.Value)) error {
+	// The context is the writer's business: the driver would open another connection to cancel with.
+	rows, err := statement.QueryContext(context.Background(), args)
+	if err != nil {
+		return err
+	}
+	values := make([]driver.Value, len(rows.Columns()))
+	for {
+		// The end comes only when the server is ready for the next statement, that is after the commit.
+		if err := rows.Next(values); errors.Is(err, io.EOF) {
+			return rows.Close()
+		} else if err != nil {
+			_ = rows.Close() // the same error
+			return err
+		}
+		row(values)
+	}
+}
+
+// until makes the writer's connection fail when ctx ends. The function it returns ends that, and reports false if it
+// has happened.
+func (w *writer) until(ctx context.Context) func() bool {
+	return context.AfterFunc(ctx, func() { _ = w.wire.SetDeadline(time.Unix(1, 0)) })
+}
+
+// ready returns w if it is young and alive, else a new writer.
+func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
+	if w != nil && time.Since(w.born) < connLifetime {
+		if time.Since(w.used) < time.Second {
+			return w, nil
+		}
+		stop := w.until(ctx)
+		err := w.conn.(driver.Pinger).Ping(context.Background())
+		if stop() && err == nil {
+			return w, nil
+		}
+	}
+	if w != nil {
+		w.close()
+	}
+	return j.connect(ctx)
+}
+
+func (j *Journal) connect(ctx context.Context) (_ *writer, err error) {
+	connector, err := pq.NewConnectorConfig(j.driver)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{born: time.Now(), used: time.Now()}
+	connector.Dialer(&dialer{w: w, ctx: ctx})
+	if w.conn, err = connector.Connect(ctx); err != nil {
+		return nil, err
+	}
+	stop := w.until(ctx)
+	defer func() {
+		if !stop() || err != nil {
+			w.close()
+			err = cmp.Or(err, context.Cause(ctx))
+		}
+	}()
+	// Only these statements run here, and they are best run by their indexes whatever the statistics say.
+	settings := fmt.Sprintf(`SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %[1]d;
+		SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off`, j.config.Timeout.Milliseconds())
+	if _, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), settings, nil); err != nil {
+		return nil, err
+	}
+	for _, p := range []struct {
+		stmt *driver.StmtQueryContext
+		text string
+	}{{&w.put, appendSQL}, {&w.fence, fenceSQL}} {
+		stmt, err := w.conn.Prepare(j.sql(p.text))
+		if err != nil {
+			return nil, err
+		}
+		*p.stmt = stmt.(driver.StmtQueryContext)
+	}
+	return w, nil
+}
+
+// close lets go of the connection. What the server says to that does not matter any more.
+func (w *writer) close() {
+	if w.conn != nil {
+		_ = w.wire.SetDeadline(time.Now().Add(time.Second))
+		_ = w.conn.Close()
+	}
+	if w.wire != nil {
+		_ = w.wire.Close()
+	}
+}
+
+// dialer keeps the connection it makes, so that the writer can end what waits on it.
+type dialer struct {
+	w   *writer
+	ctx context.Context // of the one connect that uses it
+}
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(d.ctx, network, address)
+}
+
+func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(d.ctx, timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{KeepAlive: 10 * time.Second}).DialContext(ctx, network, address)
+	if err == nil {
+		if deadline, ok := d.ctx.Deadline(); ok { // a server may accept and then say nothing
+			err = conn.SetDeadline(deadline)
+		}
+		d.w.wire = conn
+	}
+	return conn, err
+}
+
+// definite reports whether an error of an append says that it did certainly not happen: the server itself said so, on a
+// connection that went on. All else leaves it in doubt, and what is not known to be definite is not.
+func definite(err error) bool {
+	if _, ok := errors.AsType[errUnsent](err); ok {
+		return true
+	}
+	e, ok := errors.AsType[*pq.Error](err)
+	if !ok || e.Severity != "ERROR" || len(e.Code) != 5 {
+		return false
+	}
+	switch {
+	case e.Code.Class() == "08", // the connection
+		e.Code == "40003", // statement completion unknown
+		e.Code.Class() == "57" && e.Code != codeCanceled: // the server is shut down or crashed
+		return false
+	}
+	return true
+}
+
+// SQLSTATEs that are treated apart.
+const (
+	codeCanceled   = "57014" // statement_timeout too
+	codeUnique     = "23505"
+	codeDivision   = "22012"
+	codeSerialize  = "40001"
+	codeDeadlock   = "40P01"
+	codeDiskFull   = "53100"
+	codeTooMany    = "53300"
+	codeReadOnly   = "25006"
+	codeNoLock     = "55P03"
+	codeDropped    = "42P01"
+	codePermission = "42501"
+)
+
+func sqlState(err error) string {
+	if e, ok := errors.AsType[*pq.Error](err); ok {
+		return string(e.Code)
+	}
+	return ""
+}
+
+var _ journal.Journal = (*Journal)(nil)
