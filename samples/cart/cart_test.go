@@ -1,8 +1,12 @@
 package cart
 
 import (
+	"encoding/json"
+	"os"
 	"slices"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/sdktest"
@@ -107,3 +111,67 @@ func remove(product string) func(*sdktest.Harness) error {
 }
 
 func checkOut(h *sdktest.Harness) error { return sdktest.Do(h, Checkout, struct{}{}).Err }
+
+func TestReplyOfAnEmptyCart(t *testing.T) {
+	t.Parallel()
+	h := sdktest.New(t, Entity, "c")
+	h.Given(itemAdded{tea(1)}, itemRemoved{"tea"})
+	h.Snapshot()
+	h.Reopen()
+	got := sdktest.Do(h, GetCart, struct{}{})
+	if b, err := json.Marshal(got.Reply); err != nil || string(b) != `{"items":[]}` {
+		t.Errorf("an empty cart is %s, %v", b, err)
+	}
+}
+
+// TestFiles: what `dapr run` and the sidecar read is well formed and fits the sample.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	read := func(path string, into any) {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = yaml.UnmarshalStrict(b, into)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	var run struct {
+		Version int
+		Apps    []struct {
+			AppID, AppDirPath string
+			DaprHTTPPort      int
+			ResourcesPaths    []string
+			MaxBodySize       string
+			Command           []string
+			Env               map[string]string
+		}
+	}
+	read("dapr.yaml", &run)
+	app := run.Apps[0]
+	address := app.Env["HOST"] + ":" + app.Env["PORT"]
+	if run.Version != 1 || !slices.Equal(app.ResourcesPaths, []string{"./resources"}) {
+		t.Errorf("dapr.yaml: %+v", run)
+	}
+	types := map[string]string{"resources/entities.yaml": "state.entities", "resources/binding.yaml": "bindings.entities"}
+	for path, want := range types {
+		var component struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name string }
+			Spec             struct {
+				Type, Version string
+				Metadata      []struct{ Name, Value string }
+			}
+		}
+		read(path, &component)
+		if component.Kind != "Component" || component.Spec.Type != want || component.Spec.Version != "v1" {
+			t.Errorf("%s: %+v", path, component)
+		}
+		for _, m := range component.Spec.Metadata {
+			if m.Name == "userFunction" && m.Value != address {
+				t.Errorf("the component looks for the cart at %s, which listens at %s", m.Value, address)
+			}
+		}
+	}
+}
