@@ -37,8 +37,6 @@ type session struct {
 	callbacks *sync.WaitGroup
 	inFlight  atomic.Int64
 	stopping  atomic.Bool
-	// problem is why entities cannot be reached although the stream is open.
-	problem error
 
 	conn   *grpc.ClientConn
 	dapr   runtime.DaprClient
@@ -87,7 +85,7 @@ func (n *session) open(ctx context.Context, unregistering bool) error {
 		}
 		return n.cause(err)
 	}
-	first, err := n.stream.Recv()
+	first, err := n.receive()
 	if err != nil {
 		return n.cause(err)
 	}
@@ -95,7 +93,6 @@ func (n *session) open(ctx context.Context, unregistering bool) error {
 		return fmt.Errorf("the sidecar's first message is %T instead of the initial response; is it daprd?",
 			first.GetResponseType())
 	}
-	n.problem = n.probe()
 	return n.cause(nil)
 }
 
@@ -177,6 +174,7 @@ func (n *session) serve(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(n.write)
 	group.Go(func() { n.steer(ctx) })
+	group.Go(func() { n.host.setReady(n.probe()) })
 	err := n.read()
 	n.cancel(err)
 	group.Wait()
@@ -186,15 +184,20 @@ func (n *session) serve(ctx context.Context) error {
 // read takes callbacks until the stream ends. It never blocks on anything else.
 func (n *session) read() error {
 	for {
-		m, err := n.stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return errEnded
-		}
+		m, err := n.receive()
 		if err != nil {
 			return err
 		}
 		n.take(m)
 	}
+}
+
+func (n *session) receive() (*request, error) {
+	m, err := n.stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil, errEnded
+	}
+	return m, err
 }
 
 // write sends answers, one at a time.

@@ -113,30 +113,52 @@ type sidecar struct {
 // daprd starts a sidecar and waits until it answers. Further arguments win over the standard ones.
 func daprd(t testing.TB, placement string, args ...string) *sidecar {
 	t.Helper()
-	p := ports(t, 4)
-	s := &sidecar{t: t, http: "http://127.0.0.1:" + p[0], grpc: "127.0.0.1:" + p[1]}
-	s.args = append([]string{
-		"--app-id", "entities-test", "--dapr-listen-addresses", "127.0.0.1",
-		"--dapr-http-port", p[0], "--dapr-grpc-port", p[1], "--dapr-internal-grpc-port", p[2],
-		"--dapr-internal-grpc-listen-address", "127.0.0.1", "--metrics-listen-address", "127.0.0.1",
-		"--metrics-port", p[3], "--enable-metrics=false", "--log-level", "info",
-	}, args...)
-	if placement != "" {
-		s.args = append(s.args, "--placement-host-address", placement)
+	// Between the choice of a port and its use somebody else may take it.
+	for range 3 {
+		p := ports(t, 4)
+		s := &sidecar{t: t, http: "http://127.0.0.1:" + p[0], grpc: "127.0.0.1:" + p[1]}
+		s.args = append([]string{
+			"--app-id", "entities-test", "--dapr-listen-addresses", "127.0.0.1",
+			"--dapr-http-port", p[0], "--dapr-grpc-port", p[1], "--dapr-internal-grpc-port", p[2],
+			"--dapr-internal-grpc-listen-address", "127.0.0.1", "--metrics-listen-address", "127.0.0.1",
+			"--metrics-port", p[3], "--enable-metrics=false", "--log-level", "info",
+		}, args...)
+		if placement != "" {
+			s.args = append(s.args, "--placement-host-address", placement)
+		}
+		if s.start() {
+			return s
+		}
+		s.signal(syscall.SIGKILL)
 	}
-	s.start()
-	return s
+	t.Fatal("daprd does not start")
+	return nil
 }
 
-// start starts the sidecar, again if need be, on the same ports.
-func (s *sidecar) start() {
+// start starts the sidecar, again if need be, on the same ports. It reports whether both its APIs came up.
+func (s *sidecar) start() bool {
 	s.t.Helper()
 	s.process = start(s.t, []string{"DAPR_API_TOKEN="}, binary(s.t, "daprd"), s.args...)
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 7*time.Second)
 	defer cancel()
 	if err := s.client().WaitReady(ctx); err != nil {
-		s.t.Fatal(err)
+		return false
 	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for ctx.Err() == nil {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.http+"/v1.0/healthz/outbound", nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if w, err := client.Do(r); err == nil {
+			w.Body.Close()
+			if w.StatusCode == http.StatusNoContent {
+				return true
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
 }
 
 // exits sends the signal and returns how long the sidecar takes to exit.

@@ -131,7 +131,6 @@ func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, 
 		return false, err
 	}
 	s.log.Info("entities are hosted", keyTypes, types)
-	s.setReady(n.problem)
 	err = n.serve(ctx)
 	s.setReady(errConnecting)
 	s.config.Entities.DisownAll()
