@@ -65,7 +65,7 @@ func summarize(in io.Reader, out io.Writer) (ok bool, err error) {
 		case "output":
 			if e.Test != "" {
 				said[t] = append(said[t], e.Output)
-			} else if e.Output != "PASS\n" {
+			} else if e.Output != "PASS\n" && !strings.HasSuffix(e.Output, "[no test files]\n") {
 				fmt.Fprint(out, e.Output)
 			}
 		case "build-output":
