@@ -16,8 +16,8 @@ const (
 	accountType    = "Account"
 )
 
-// startOurs starts the component, with its journal in the same Postgres unless told another, and the handler in a process
-// of its own.
+// startOurs starts the component, with its journal in the same Postgres unless told another, and the handler in a
+// process of its own.
 func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*system, error) {
 	if err := s.postgres.create(ctx, "ours"); err != nil {
 		return nil, err
