@@ -74,7 +74,7 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.profile, "profile", "", "`folder` for CPU profiles, taken in a round of its own at the end")
 	flags.BoolVar(&o.gate, "gate", false, "exit with status 1 when a gate is missed")
 	flags.StringVar(&o.data, "data", os.TempDir(), "`folder` on a real disk for Postgres")
-	flags.StringVar(&o.journal, "journal", "", "of our rows, to tell its costs from the rest; gates want Postgres, the default")
+	flags.StringVar(&o.journal, "journal", "", "of our rows; defaults to the Postgres of all rows")
 	flags.StringVar(&o.logs, "logs", "", "`folder` to keep logs and resources in; by default they are removed")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the choice of entities")
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	runtimev1 "github.com/dapr/dapr/pkg/proto/runtime/v1"
 
@@ -16,8 +15,8 @@ const (
 	accountType    = "Account"
 )
 
-// startOurs starts the component, with its journal in the same Postgres unless told another, and the handler in a process
-// of its own.
+// startOurs starts the component, with its journal in the same Postgres unless told another, and the handler in a
+// process of its own.
 func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*system, error) {
 	if err := s.postgres.create(ctx, "ours"); err != nil {
 		return nil, err
@@ -27,6 +26,11 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 		journal = s.postgres.url("ours")
 	}
 
+	var arguments []string
+	if profile {
+		arguments = append(arguments, "--pprof")
+	}
+
 	options := s.daprd("ours")
 
 	host, err := s.cluster.StartHost(ctx, harness.HostOptions{
@@ -34,8 +38,9 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 		AppID:      options.AppID,
 		Placement:  s.placement.Address,
 		Journal:    journal,
-		Metadata:   map[string]string{"logLevel": "warn", "pprof": strconv.FormatBool(profile)},
+		Metadata:   map[string]string{"logLevel": "warn"},
 		ActorTypes: []string{accountType},
+		Component:  harness.ComponentOptions{Args: arguments},
 		Handler:    harness.HandlerOptions{Package: "tests/bench/account"},
 		Daprd:      options,
 	})

@@ -35,7 +35,8 @@ A plain actor reads from the SDK's cache, so a call is one state transaction.
 		r.daprd, r.postgres, runtime.NumCPU(), thousands(int64(r.syncs)))
 
 	if o.journal != "" {
-		fmt.Fprintf(out, "Our rows have another journal: %s\n\n", o.journal)
+		kind, _, _ := strings.Cut(o.journal, ":") // the rest may hold a password
+		fmt.Fprintf(out, "OUR ROWS HAVE ANOTHER JOURNAL: %s\n\n", kind)
 	}
 
 	r.figures(out)
