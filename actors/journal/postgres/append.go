@@ -11,8 +11,9 @@ import (
 	"github.com/dapr-entities/entities/actors/journal/internal/rules"
 )
 
-// attempts bounds how often a stream is judged anew because it moved between being read and being written.
-const attempts = 100
+// patience is how often a stream may move between being read and being written before its appends queue up with the
+// others of this process that have the same trouble. Each time somebody else got on, but not for ever at our cost.
+const patience = 3
 
 // plan is what is to be written to one stream: the first n appends of a group, from a sequence that is known.
 type plan struct {
@@ -45,11 +46,14 @@ func (j *Journal) Append(ctx context.Context, batch []journal.Append) []journal.
 		}
 	}
 	open = append(open, j.try(ctx, plans, results)...)
+	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
+	defer cancel()
 	for n := 0; len(open) > 0; n++ {
-		plans, err := j.judge(ctx, open)
-		if err == nil && n == attempts {
-			err = fmt.Errorf("the stream moved %d times while the append was tried", attempts)
+		if n == patience {
+			j.unlucky.Lock()
+			defer j.unlucky.Unlock()
 		}
+		plans, err := j.judge(ctx, open)
 		if err != nil {
 			for _, g := range open {
 				set(g, results, journal.Result{Status: journal.Refused, Err: err})
@@ -234,7 +238,13 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 	defer j.running.RUnlock()
 	groups := rules.Groups(batch)
 	results := make([]journal.Result, len(batch))
-	for range attempts {
+	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
+	defer cancel()
+	for n := 0; ; n++ {
+		if n == patience {
+			j.unlucky.Lock()
+			defer j.unlucky.Unlock()
+		}
 		plans, err := j.judge(ctx, groups)
 		if err != nil {
 			return rules.All(len(batch), journal.Refused, err)
@@ -260,7 +270,6 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 			return rules.All(len(batch), journal.Refused, err)
 		}
 	}
-	return rules.All(len(batch), journal.Refused, fmt.Errorf("the streams moved %d times while the transaction was tried", attempts))
 }
 
 // put runs the statement and returns the streams that moved.

@@ -28,6 +28,8 @@ type Journal struct {
 
 	heads, last, page, load, list *sql.Stmt
 
+	unlucky sync.Mutex // see patience
+
 	// running is held for reading by every call, and for writing by Close, which thereby waits for them.
 	running sync.RWMutex
 	closed  bool
