@@ -14,6 +14,12 @@ import (
 
 // Handle carries out a command on an entity of this host, activating it if need be. It does not ask whether the entity
 // is owned. An end of ctx stops the waiting but not a turn that has begun.
+//
+// After an error nothing came of the command, with two exceptions: an Aborted one with an error in its chain that has
+// the method Undecided() bool, and a DeadlineExceeded or Canceled one that says so. The codes are Aborted (another
+// instance got in the way, or the append is in doubt), Unavailable (the journal, the user function, or shutting down),
+// ResourceExhausted (a limit, with its setting), DataLoss (a damaged record), Unimplemented (no such service),
+// InvalidArgument (the id, or a key used for another request), DeadlineExceeded and Canceled, and those of the session.
 func (e *Engine) Handle(ctx context.Context, c actors.Command) (actors.Outcome, error) {
 	if err := e.inspect(&c); err != nil {
 		return actors.Outcome{}, err
