@@ -87,7 +87,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	}
 	h.actors, err = actorhost.New(actorhost.Config{
 		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine,
-		DrainTimeout: settings.DrainTimeout, MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
+		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout, MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
 		Log: c.log,
 	})
 	return h, err
@@ -150,18 +150,26 @@ func (h *host) actorType(service string) string {
 	return service[strings.LastIndexByte(service, '.')+1:]
 }
 
-// Run runs the parts until ctx ends, then lets turns end before it takes the entities off Dapr, and closes the journal
-// last.
+// Run runs the parts until ctx ends. Then it stops them in the order of a command's way: the actor host takes no more and
+// answers what it has, the engine finishes its turns and appends, sessions are closed, and the journal is last.
 func (h *host) Run(ctx context.Context) error {
 	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, below := errgroup.WithContext(below)
+	taking, stopTaking := context.WithCancel(below)
+	defer stopTaking()
+	taken := make(chan struct{}) // closed when no more commands come from Dapr
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		g.Go(func() error { return named("actor host", h.actors.Run(below)) })
+		g.Go(func() error {
+			defer close(taken)
+			return named("actor host", h.actors.Run(taking))
+		})
+	} else {
+		close(taken)
 	}
 	g.Go(func() error {
 		select {
@@ -171,6 +179,8 @@ func (h *host) Run(ctx context.Context) error {
 		}
 		h.stopping.Store(true)
 		defer cancel()
+		stopTaking()
+		<-taken
 		if h.engine == nil {
 			return nil
 		}

@@ -17,10 +17,18 @@ func openJournal(ctx context.Context, j config.Journal) (journal.Journal, error)
 	case "memory":
 		return memory.Open(), nil
 	case "sqlite":
-		return sqlite.Open(ctx, sqlite.Config{Path: string(j.Source)})
+		return opened(sqlite.Open(ctx, sqlite.Config{Path: string(j.Source)}))
 	case "postgres":
-		return postgres.Open(ctx, postgres.Config{URL: string(j.Source)})
+		return opened(postgres.Open(ctx, postgres.Config{URL: string(j.Source)}))
 	default:
 		return nil, fmt.Errorf("no journal for the scheme %q", j.Scheme) // config lets no other pass
 	}
+}
+
+// opened keeps the nil of a back end from becoming a Journal that is not nil.
+func opened[J journal.Journal](j J, err error) (journal.Journal, error) {
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
 }

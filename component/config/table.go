@@ -65,10 +65,10 @@ var settings = []Setting{
 		parse:   duration(func(c *Config) *time.Duration { return &c.IdleTimeout }, "1ms", "8760h"),
 	},
 	{
-		Name: "drainTimeout", Default: "8s", Type: "duration", Scope: State | Process,
-		Meaning: "Time that commands in progress get to end when the sidecar moves entities or the component stops. The sidecar gives no more than about 8s.",
-		Example: "8s",
-		parse:   duration(func(c *Config) *time.Duration { return &c.DrainTimeout }, "1ms", "1h"),
+		Name: "drainTimeout", Default: "2s", Type: "duration", Scope: State | Process,
+		Meaning: "Time that commands in progress get to end when the sidecar moves entities or the component stops. While a sidecar drains, all its actors wait; at 8s placement would drop it.",
+		Example: "5s",
+		parse:   duration(func(c *Config) *time.Duration { return &c.DrainTimeout }, "1ms", "7s"),
 	},
 	{
 		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: State | Process,

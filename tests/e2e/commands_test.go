@@ -130,7 +130,7 @@ func TestReload(t *testing.T) {
 	if a := s.must(t, "a", "Get", ""); a.body != `{"balance":90,"sequence":45}` {
 		t.Errorf("balance after reloads: %+v", a)
 	}
-	if n := s.metric(t, "entities_activations_total"); n < 8 {
+	if n := s.metric(t, "entities_activation_seconds_count"); n < 8 {
 		t.Errorf("%v activations; the entities were not reloaded", n)
 	}
 }

@@ -169,13 +169,19 @@ func (s *system) binding(t *testing.T, operation string, data string, metadata m
 // history reads the events of an account through the binding.
 func (s *system) history(t *testing.T, id string) []event {
 	t.Helper()
-	r := s.binding(t, "history", "", map[string]string{"service": service, "id": id})
 	var events []event
-	if !r.OK() {
-		t.Fatalf("history of %s: %s", id, r.Body)
-	}
-	if err := json.Unmarshal(r.Body, &events); err != nil {
-		t.Fatalf("history of %s: %v in %s", id, err, r.Body)
+	for more := true; more; {
+		r := s.binding(t, "history", "", map[string]string{
+			"service": service, "id": id, "after": strconv.Itoa(len(events)), "limit": "1000",
+		})
+		var page []event
+		if !r.OK() {
+			t.Fatalf("history of %s: %s", id, r.Body)
+		}
+		if err := json.Unmarshal(r.Body, &page); err != nil {
+			t.Fatalf("history of %s: %v in %s", id, err, r.Body)
+		}
+		events, more = append(events, page...), len(page) > 0
 	}
 	for i, e := range events {
 		if e.Sequence != int64(i)+1 {
