@@ -112,7 +112,7 @@ func (r *rig) path() string { return filepath.Join(r.folder, "entities.sock") }
 
 // as is the context of a request for the component with that name.
 func as(t testing.TB, name string) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return metadata.AppendToOutgoingContext(ctx, "x-component-instance", name)
 }
