@@ -101,6 +101,9 @@ func (b *binding) invoke(ctx context.Context, r *components.InvokeRequest, c *ca
 		return nil, err
 	}
 	c.config, c.data = i.config, r.GetData()
+	if n := int64(len(c.data)); n > c.config.MaxMessage {
+		return nil, actors.Errorf(actors.ResourceExhausted, "the data has %d bytes, at most %d are allowed (maxMessage)", n, c.config.MaxMessage)
+	}
 	if c.runtime = b.server.runtime.Load(); c.runtime == nil || c.runtime.Entities == nil {
 		return nil, actors.Errorf(actors.Unavailable, "the component is starting; try again")
 	}

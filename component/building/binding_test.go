@@ -48,7 +48,7 @@ func bound(t testing.TB, j Journal, c *catalog.Catalog, handle actors.HandlerFun
 	t.Helper()
 	r := start(t, nil)
 	r.Attach(Runtime{Entities: handle, Journal: j, Catalog: func() *catalog.Catalog { return c }, CommandID: func(key string) string { return "key:" + key }})
-	if err := r.initBinding(r.ctx, map[string]string{"commandTimeout": "5s"}); err != nil {
+	if err := r.initBinding(r.ctx, map[string]string{"commandTimeout": "5s", "maxMessage": "5242879"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -186,6 +186,8 @@ func TestInvokeFailures(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the sidecar takes no more than") {
 		t.Error(err)
 	}
+	_, err = r.invoke("invoke", strings.Repeat("x", 5<<20), map[string]string{"service": "List", "id": "x", "command": "Add"})
+	wantCode(t, err, codes.ResourceExhausted)
 	outcome = actors.Outcome{Sequence: 2} // no reply at all
 	if resp, err := r.invoke("invoke", "", map[string]string{"service": "List", "id": "x", "command": "Add"}); err != nil || len(resp.Data) != 0 || resp.Metadata["sequence"] != "2" {
 		t.Errorf("%v, %v", resp, err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal/memory"
+	"github.com/dapr-entities/entities/actors/journal/sqlite"
 	"github.com/dapr-entities/entities/component/config"
 )
 
@@ -111,7 +112,7 @@ func (r *rig) path() string { return filepath.Join(r.folder, "entities.sock") }
 
 // as is the context of a request for the component with that name.
 func as(t testing.TB, name string) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return metadata.AppendToOutgoingContext(ctx, "x-component-instance", name)
 }
@@ -156,4 +157,22 @@ func waitFor(t testing.TB, done func() bool) {
 			t.Fatal("it does not come")
 		}
 	}
+}
+
+// onEach runs a test on each back end that needs no server.
+func onEach(t *testing.T, test func(t *testing.T, j Journal)) {
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, memory.Open())
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		j, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "entities.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { j.Close() })
+		test(t, j)
+	})
 }

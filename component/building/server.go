@@ -42,7 +42,8 @@ type Config struct {
 	// components one after the other.
 	InitTimeout time.Duration
 
-	// MaxMessage is the size of a request. Defaults to that of config.Default.
+	// MaxMessage is the size of a request on the wire. Defaults to 64 MiB: it has to be set before an Init says what
+	// a command or a value may have, which is checked later.
 	MaxMessage int
 	// MaxStreams is the number of requests in progress on one connection; the sidecar makes one connection for each
 	// component. Defaults to 10,000.
@@ -62,7 +63,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Name, d.SocketName)
 	setDefault(&c.Mode, d.SocketMode)
 	setDefault(&c.InitTimeout, 30*time.Second)
-	setDefault(&c.MaxMessage, int(d.MaxMessage))
+	setDefault(&c.MaxMessage, 64<<20)
 	setDefault(&c.MaxStreams, 10_000)
 	setDefault(&c.DrainTimeout, d.DrainTimeout)
 	setDefault(&c.Logger, slog.Default())

@@ -113,7 +113,7 @@ var settings = []Setting{
 		parse:   size(func(c *Config) *int64 { return &c.MaxBytes }, 1<<20, 1<<40),
 	},
 	{
-		Name: "maxMessage", Default: "16Mi", Type: "bytesize", Scope: State | Process,
+		Name: "maxMessage", Default: "16Mi", Type: "bytesize", Scope: State | Binding | Process,
 		Meaning: "Size of one message that the component takes from the sidecar or from the user function.",
 		Example: "64Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxMessage }, 64<<10, 1<<30),
@@ -125,7 +125,7 @@ var settings = []Setting{
 		parse:   size(func(c *Config) *int64 { return &c.MaxMetadata }, 1<<10, 1<<26),
 	},
 	{
-		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Process,
+		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Binding | Process,
 		Meaning: "Size of one answer to the sidecar, state values included. A larger one breaks the sidecar's actor stream unless its --max-body-size (default 4Mi) is raised; the answers of state and binding never get past 4Mi.",
 		Example: "1Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxReply }, 1<<10, 1<<30),
