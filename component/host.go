@@ -68,6 +68,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxBuffered:    int(settings.MaxBytes),
 		MaxResident:    settings.MaxResident,
 		MaxMessage:     int(settings.MaxMessage),
+		MaxMetadata:    int(settings.MaxMetadata),
 		MaxEvents:      settings.MaxEvents,
 	})
 	if err != nil {

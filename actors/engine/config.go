@@ -68,12 +68,12 @@ type Config struct {
 
 // The settings that errors name. They are the keys of the component's configuration.
 const (
-	settingQueued   = "maxQueuedCommands"
-	settingInFlight = "maxInFlightCommands"
-	settingBuffered = "maxBufferedBytes"
-	settingMessage  = "maxMessageBytes"
-	settingMetadata = "maxMetadataBytes"
-	settingEvents   = "maxEventsPerCommand"
+	settingQueued   = "maxQueue"
+	settingInFlight = "maxInFlight"
+	settingBuffered = "maxBytes"
+	settingMessage  = "maxMessage"
+	settingMetadata = "maxMetadata"
+	settingEvents   = "maxEvents"
 )
 
 // The keys of log entries.

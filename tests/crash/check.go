@@ -107,7 +107,12 @@ func reconcile(ops []operation, books map[string][]entry) ([]operation, error) {
 				errs = append(errs, fmt.Errorf("%s: %s was acknowledged at %d and stands at %d", o.Account, o.Key, o.Sequence, at))
 			}
 		case refused:
-			if stored {
+			// A refusal leaves no record. An earlier attempt that was held up on its way may therefore succeed after a
+			// later one was refused; whoever gives up on the first answer has to expect that.
+			if stored && o.Attempts > 1 {
+				o.Sequence, o.Balance = at, books[o.Account][at-1].balance
+				o.Return, o.Verdict = math.MaxInt64, done
+			} else if stored {
 				errs = append(errs, fmt.Errorf("%s: %s %s was refused and stands in the journal at %d", o.Account, o.Kind, o.Key, at))
 			}
 		case unknown:
