@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -133,6 +134,25 @@ func TestBinding(t *testing.T) {
 	want := `{"operation":"invoke","data":"x","metadata":{"service":"shop.v1.Cart","id":"a/b","command":"Length","idempotencyKey":"k"}}`
 	if r.path != "/v1.0/bindings/entities" || r.body != want {
 		t.Errorf("sent %s %s", r.path, r.body)
+	}
+}
+
+func TestBindingRefusesWhatDaprWouldRound(t *testing.T) {
+	t.Parallel()
+	s := serve(t, reply("", ""))
+	const send sdk.Method[map[string]any, struct{}] = "shop.v1.Cart/Send"
+	for n, code := range map[any]sdk.Code{
+		5: sdk.CodeOK, 1.5: sdk.CodeOK, 0.1234567890123456: sdk.CodeOK, int64(1) << 53: sdk.CodeOK, "9007199254740993": sdk.CodeOK,
+		int64(1)<<53 + 1: sdk.CodeInvalidArgument, -int64(1)<<53 - 1: sdk.CodeInvalidArgument,
+		int64(math.MaxInt64): sdk.CodeInvalidArgument, uint64(math.MaxUint64): sdk.CodeInvalidArgument, uint64(1) << 63: sdk.CodeOK,
+	} {
+		_, err := sdk.Invoke(t.Context(), client.Binding("entities", s.config()), send.On("c", map[string]any{"n": n}))
+		if sdk.CodeOf(err) != code {
+			t.Errorf("%v: %v", n, err)
+		}
+	}
+	if _, err := sdk.Invoke(t.Context(), client.Dapr(s.config()), send.On("c", map[string]any{"n": int64(math.MaxInt64)})); err != nil {
+		t.Errorf("the actor API takes every number: %v", err)
 	}
 }
 
