@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -78,24 +77,13 @@ func describe(c Config, entities map[string]*def.Entity, order []string) (*cloud
 				},
 			}
 		}
-		if service := serviceDescriptor(name); service != nil {
-			files.add(service.ParentFile())
-		} else {
+		if serviceDescriptor(name) == nil {
 			for _, m := range e.Methods {
 				entity.Methods = append(entity.Methods, &cloudstate.Method{Name: m.Name, Input: m.Input, Output: m.Output})
 			}
 		}
-		for _, m := range e.Methods {
-			files.addMessage(m.In)
-			files.addMessage(m.Out)
-		}
-		for _, m := range e.Messages {
-			files.addMessage(m)
-		}
+		files.addEntity(e)
 		spec.Entities = append(spec.Entities, entity)
-	}
-	if err := errors.Join(files.problems...); err != nil {
-		return nil, fmt.Errorf("describe the services: %w", err)
 	}
 	if len(files.set.GetFile()) > 0 {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&files.set)
@@ -112,6 +100,20 @@ type fileSet struct {
 	seen     map[string]bool
 	set      descriptorpb.FileDescriptorSet
 	problems []error
+}
+
+// addEntity adds the files of the service, and of every message that its payloads may hold.
+func (f *fileSet) addEntity(e *def.Entity) {
+	if service := serviceDescriptor(e.Service); service != nil {
+		f.add(service.ParentFile())
+	}
+	for _, m := range e.Methods {
+		f.addMessage(m.In)
+		f.addMessage(m.Out)
+	}
+	for _, m := range e.Messages {
+		f.addMessage(m)
+	}
 }
 
 func (f *fileSet) addMessage(m protoreflect.MessageDescriptor) {

@@ -40,7 +40,9 @@ func (s *Server) Register(definitions ...Definition) error {
 					name, e.PersistenceID, other.Service))
 			}
 		}
-		for _, err := range compare(e) {
+		files := fileSet{seen: make(map[string]bool)}
+		files.addEntity(e)
+		for _, err := range append(compare(e), files.problems...) {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
 		}
 		s.entities[e.Service] = e

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/client"
 )
@@ -136,15 +136,33 @@ func TestBinding(t *testing.T) {
 	}
 }
 
+func TestBindingRefusesWhatDaprWouldRound(t *testing.T) {
+	t.Parallel()
+	s := serve(t, reply("", ""))
+	const send sdk.Method[map[string]any, struct{}] = "shop.v1.Cart/Send"
+	for n, code := range map[any]sdk.Code{
+		5: sdk.CodeOK, 1.5: sdk.CodeOK, 0.1234567890123456: sdk.CodeOK, int64(1) << 53: sdk.CodeOK, "9007199254740993": sdk.CodeOK,
+		int64(1)<<53 + 1: sdk.CodeInvalidArgument, -int64(1)<<53 - 1: sdk.CodeInvalidArgument,
+		int64(math.MaxInt64): sdk.CodeInvalidArgument, uint64(math.MaxUint64): sdk.CodeInvalidArgument, uint64(1) << 63: sdk.CodeOK,
+	} {
+		_, err := sdk.Invoke(t.Context(), client.Binding("entities", s.config()), send.On("c", map[string]any{"n": n}))
+		if sdk.CodeOf(err) != code {
+			t.Errorf("%v: %v", n, err)
+		}
+	}
+	if _, err := sdk.Invoke(t.Context(), client.Dapr(s.config()), send.On("c", map[string]any{"n": int64(math.MaxInt64)})); err != nil {
+		t.Errorf("the actor API takes every number: %v", err)
+	}
+}
+
 func TestRetriesCarryTheSameKey(t *testing.T) {
 	t.Parallel()
-	ref := actors.Ref{Service: "shop.v1.Cart", ID: "c"}
 	s := serve(t, func(n int, w http.ResponseWriter) {
 		switch n {
 		case 1:
 			http.Error(w, `{"errorCode":"ERR_ACTOR_NO_ADDRESS","message":"did not find address for actor"}`, 500)
 		case 2:
-			http.Error(w, actors.FailureText(actors.Errorf(actors.Aborted, "moved"), ref, 0), 500)
+			http.Error(w, client.FailureText(sdk.Errorf(sdk.CodeAborted, "moved"), "shop.v1.Cart", "c"), 500)
 		default:
 			io.WriteString(w, `{"product":"tea"}`)
 		}
@@ -163,21 +181,21 @@ func TestRetriesCarryTheSameKey(t *testing.T) {
 
 func TestRetriesEnd(t *testing.T) {
 	t.Parallel()
-	failing := func(code actors.Code) func(int, http.ResponseWriter) {
+	failing := func(code sdk.Code) func(int, http.ResponseWriter) {
 		return func(_ int, w http.ResponseWriter) {
-			http.Error(w, actors.FailureText(&actors.Error{Code: code, Message: "no"}, actors.Ref{Service: "shop.v1.Cart", ID: "c"}, 4), 500)
+			http.Error(w, client.FailureText(&sdk.Error{Code: code, Message: "no", Sequence: 4}, "shop.v1.Cart", "c"), 500)
 		}
 	}
 	for _, test := range []struct {
-		code     actors.Code
+		code     sdk.Code
 		attempts int
 		want     int
-	}{{actors.Unavailable, 3, 3}, {actors.Aborted, 0, 5}, {actors.Unavailable, 1, 1}, {actors.InvalidArgument, 3, 1}, {actors.Internal, 3, 1}} {
+	}{{sdk.CodeUnavailable, 3, 3}, {sdk.CodeAborted, 0, 5}, {sdk.CodeUnavailable, 1, 1}, {sdk.CodeInvalidArgument, 3, 1}, {sdk.CodeInternal, 3, 1}} {
 		s := serve(t, failing(test.code))
 		config := s.config()
 		config.Attempts = test.attempts
 		_, err := sdk.Invoke(t.Context(), client.Dapr(config), addItem.On("c", item{}))
-		if sdk.CodeOf(err) != sdk.Code(test.code) || err.Error() != "no" {
+		if sdk.CodeOf(err) != test.code || err.Error() != "no" {
 			t.Errorf("%v: error %v", test.code, err)
 		}
 		if e := err.(*sdk.Error); e.Entity != "shop.v1.Cart/c" || e.Sequence != 4 {

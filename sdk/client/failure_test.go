@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/sdk"
 )
 
@@ -22,8 +21,7 @@ func body(message string) []byte {
 
 func TestFailure(t *testing.T) {
 	t.Parallel()
-	text := actors.FailureText(actors.Errorf(actors.FailedPrecondition, "the cart is empty"),
-		actors.Ref{Service: "shop.v1.ShoppingCart", ID: "a b]/ä"}, 3)
+	const text = "the cart is empty [entities code=FAILED_PRECONDITION entity=shop.v1.ShoppingCart/a+b%5D%2F%C3%A4 sequence=3]"
 	want := &sdk.Error{Code: sdk.CodeFailedPrecondition, Message: "the cart is empty", Entity: "shop.v1.ShoppingCart/a b]/ä", Sequence: 3}
 	with := func(message string) *sdk.Error {
 		e := *want
@@ -71,7 +69,7 @@ func TestFailureOfAnUnknownAnswerIsShort(t *testing.T) {
 	}
 }
 
-// FuzzFailure checks that the reader takes off exactly what actors.FailureText puts on, and survives everything else.
+// FuzzFailure checks that the reader takes off exactly what FailureText puts on, and survives everything else.
 func FuzzFailure(f *testing.F) {
 	f.Add("the cart is empty", "shop.v1.ShoppingCart", "cart-1", int64(3), uint8(9))
 	f.Add("a [entities code=OK entity=", "s", "]", int64(0), uint8(0))
@@ -80,10 +78,10 @@ func FuzzFailure(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, service, id string, sequence int64, code uint8) {
 		parseFailure(text)
 		failure(500, []byte(text))
-		if sequence < 0 || !actors.Code(code).Known() {
+		if sequence < 0 || code > uint8(sdk.CodeUnauthenticated) {
 			return
 		}
-		written := actors.FailureText(&actors.Error{Code: actors.Code(code), Message: text}, actors.Ref{Service: service, ID: id}, sequence)
+		written := FailureText(&sdk.Error{Code: sdk.Code(code), Message: text, Sequence: sequence}, service, id)
 		got, ok := parseFailure("error invoke actor method: error from actor service: " + written)
 		want := &sdk.Error{Code: sdk.Code(code), Message: text, Entity: service + "/" + id, Sequence: sequence}
 		if !ok {
