@@ -142,15 +142,18 @@ func (p *Process) await(ctx context.Context, life *run) error {
 	ctx, cancel := context.WithTimeout(ctx, p.command.Within)
 	defer cancel()
 
-	return Poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
-		if !life.alive() {
-			cancel()
+	var ended error
 
-			return fmt.Errorf("ended before it was ready: %w", life.ended())
+	err := Poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		if !life.alive() {
+			ended = fmt.Errorf("ended before it was ready: %w", life.ended())
+			return nil
 		}
 
 		return p.command.Ready(ctx)
 	})
+
+	return errors.Join(ended, err)
 }
 
 // ended says how the process ended, as an error even if all was well.
