@@ -126,7 +126,7 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 			{name: rowEcho, title: "echo through daprd and the actor stream", ids: many("echo"), to: echoCall},
 		}},
 		{s.startPlain, []row{
-			{name: rowPlain, title: "plain actor, go-sdk, state.postgresql v2", ids: many("plain"), to: plainCall, total: plainTotal},
+			{name: rowPlain, title: "plain actor on state.postgresql v2", ids: many("plain"), to: plainCall, total: plainTotal},
 			{name: rowHotPlain, title: "one hot plain actor", ids: one("hot-plain"), to: plainCall, total: plainTotal},
 		}},
 		{ours, []row{
