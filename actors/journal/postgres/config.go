@@ -18,7 +18,8 @@ type Config struct {
 	Writers int
 	// Readers is the number of connections that read. Defaults to 4.
 	Readers int
-	// Timeout bounds one write: what the server has not finished by then is Unknown. Defaults to 30 s.
+	// Timeout bounds one write: what the server has not finished by then is Unknown. It also bounds the wait for a
+	// server that says nothing to a read, whose context the driver does not heed while it waits. Defaults to 30 s.
 	Timeout time.Duration
 	// AllowUnsafe opens a journal on a server that may lose what it has acknowledged (fsync, full_page_writes or
 	// synchronous_commit is off).

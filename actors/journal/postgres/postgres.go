@@ -51,6 +51,7 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 	if err != nil {
 		return nil, err
 	}
+	connector.Dialer(impatient{c.Timeout})
 	j.read = sql.OpenDB(connector)
 	j.read.SetMaxOpenConns(c.Readers)
 	j.read.SetMaxIdleConns(c.Readers)

@@ -1,0 +1,45 @@
+package postgres
+
+import (
+	"errors"
+
+	"github.com/lib/pq"
+)
+
+// definite reports whether an error of an append says that it did certainly not happen: the server itself said so, on a
+// connection that went on. All else leaves it in doubt, and what is not known to be definite is not.
+func definite(err error) bool {
+	if _, ok := errors.AsType[errUnsent](err); ok {
+		return true
+	}
+	e, ok := errors.AsType[*pq.Error](err)
+	if !ok || e.Severity != "ERROR" || len(e.Code) != 5 {
+		return false
+	}
+	switch {
+	case e.Code.Class() == "08", // the connection
+		e.Code == "40003", // statement completion unknown
+		e.Code.Class() == "57" && e.Code != codeCanceled: // the server is shut down or crashed
+		return false
+	}
+	return true
+}
+
+// SQLSTATEs that are treated apart.
+const (
+	codeCanceled  = "57014" // statement_timeout too
+	codeUnique    = "23505"
+	codeDivision  = "22012"
+	codeSerialize = "40001"
+	codeDeadlock  = "40P01"
+	codeDiskFull  = "53100"
+	codeTooMany   = "53300"
+	codeNoLock    = "55P03"
+)
+
+func sqlState(err error) string {
+	if e, ok := errors.AsType[*pq.Error](err); ok {
+		return string(e.Code)
+	}
+	return ""
+}

@@ -1,0 +1,200 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/journal/sqlite"
+)
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	for version, ok := range map[string]bool{
+		"3.51.3": true, "3.51.4": true, "3.52.0": true, "4.0.0": true, "3.54.1": true,
+		"3.51.2": false, "3.50.9": false, "3.7.17": false, "2.99.99": false, "": false,
+	} {
+		if err := sqlite.CheckVersion(version); (err == nil) != ok {
+			t.Errorf("%q: %v", version, err)
+		}
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := func(name string) string { return filepath.Join(folder, name) }
+	if err := os.WriteFile(path("text"), []byte(strings.Repeat("not a database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	foreign := func(name, statement string) {
+		db, err := sql.Open("sqlite", sqlite.DSN(path(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	foreign("foreign", "CREATE TABLE t (x)")
+	if err := openAt(t, path("newer")).Close(); err != nil {
+		t.Fatal(err)
+	}
+	foreign("newer", "PRAGMA user_version = 99")
+	if err := os.Symlink(path("used"), path("link")); err != nil {
+		t.Fatal(err)
+	}
+	used := openAt(t, path("used"))
+	t.Cleanup(func() { used.Close() })
+
+	for _, test := range []struct{ path, want string }{
+		{"", "Path is empty"},
+		{":memory:", "use the memory journal"},
+		{path("no/such/folder"), "does not exist; make it first"},
+		{folder, "it is a folder"},
+		{path("text"), "not a database"},
+		{path("foreign"), "another application's database"},
+		{path("newer"), "schema version 99, made by a newer release"},
+		{path("used"), "has the file open"},
+		{path("link"), "has the file open"},
+	} {
+		j, err := sqlite.Open(t.Context(), sqlite.Config{Path: test.path})
+		if err == nil {
+			j.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("open %q: %v, want an error that says %q", test.path, err, test.want)
+		}
+	}
+	// An attempt leaves no lock behind, and the file is for its owner only.
+	if err := used.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := openAt(t, path("link")).Close(); err != nil {
+		t.Error(err)
+	}
+	info, err := os.Stat(path("used"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func item(id string, expected int64, data string) journal.Append {
+	return journal.Append{
+		Ref: actors.Ref{Service: "cart", ID: id}, Expected: expected, Command: fmt.Sprint("c", expected),
+		Events: []journal.Event{{Name: "added", Payload: actors.Payload{TypeURL: "t", Data: []byte(data)}}},
+	}
+}
+
+// TestFull fills the file. Appends are refused, what is there can be read, and small ones still fit.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	j, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "j"), MaxBytes: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	big := strings.Repeat("x", 32<<10)
+	n := int64(0)
+	for ; n < 20; n++ {
+		r := j.Append(t.Context(), []journal.Append{item("a", n, big)})[0]
+		if r.Status == journal.Refused && strings.Contains(r.Err.Error(), "full") {
+			break
+		}
+		if r.Status != journal.Committed {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if n == 0 || n == 20 {
+		t.Fatalf("%d appends of 32 KiB fit into 256 KiB", n)
+	}
+	count := int64(0)
+	for _, err := range j.Read(t.Context(), actors.Ref{Service: "cart", ID: "a"}, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		count++
+	}
+	if count != n {
+		t.Errorf("%d events, %d were acknowledged", count, n)
+	}
+	if r := j.Append(t.Context(), []journal.Append{item("a", n, "small")})[0]; r.Status != journal.Committed {
+		t.Errorf("small append: %+v", r)
+	}
+}
+
+// TestDiskFails runs this test's program anew under strace, which makes an fsync fail.
+func TestDiskFails(t *testing.T) {
+	if path := os.Getenv("JOURNAL_ON_A_FAILING_DISK"); path != "" {
+		onFailingDisk(t, path)
+		return
+	}
+	t.Parallel()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip(err)
+	}
+	path := filepath.Join(t.TempDir(), "j")
+	c := exec.Command(strace, "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-e", "trace=fsync,fdatasync",
+		"-e", "inject=fsync,fdatasync:error=EIO:when=30+", os.Args[0], "-test.run=^TestDiskFails$", "-test.v")
+	c.Env = append(os.Environ(), "JOURNAL_ON_A_FAILING_DISK="+path)
+	out, err := c.CombinedOutput()
+	if strings.Contains(string(out), "ptrace") || strings.Contains(string(out), "Operation not permitted") {
+		t.Skipf("strace may not trace here: %s", out)
+	}
+	if err != nil || !strings.Contains(string(out), "broke after") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// What was acknowledged is there, in order.
+	j := openAt(t, path)
+	defer j.Close()
+	var acknowledged, found int64
+	if _, err := fmt.Sscanf(string(out)[strings.Index(string(out), "broke after"):], "broke after %d", &acknowledged); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range j.Read(t.Context(), actors.Ref{Service: "cart", ID: "a"}, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found++
+	}
+	if acknowledged == 0 || found < acknowledged || found > acknowledged+1 {
+		t.Errorf("%d events, %d were acknowledged", found, acknowledged)
+	}
+}
+
+func onFailingDisk(t *testing.T, path string) {
+	j, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	for n := int64(0); n < 1000; n++ {
+		r := j.Append(t.Context(), []journal.Append{item("a", n, "x")})[0]
+		if r.Status == journal.Committed {
+			continue
+		}
+		if r.Status != journal.Unknown || !errors.Is(r.Err, sqlite.ErrBroken) {
+			t.Fatalf("%+v", r)
+		}
+		again := j.Append(t.Context(), []journal.Append{item("b", 0, "x")})[0]
+		if again.Status != journal.Refused || !errors.Is(again.Err, sqlite.ErrBroken) {
+			t.Errorf("after that: %+v", again)
+		}
+		_, err := j.Load(t.Context(), actors.Ref{Service: "cart", ID: "a"})
+		if !errors.Is(err, sqlite.ErrBroken) || !errors.Is(j.Ping(t.Context()), sqlite.ErrBroken) {
+			t.Errorf("after that: %v", err)
+		}
+		fmt.Printf("broke after %d appends\n", n)
+		return
+	}
+	t.Fatal("the disk did not fail")
+}
