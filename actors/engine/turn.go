@@ -90,6 +90,7 @@ func (e *Engine) next(i *instance) (*work, task) {
 		w.stage = handling
 		w.tries++
 		i.current = w
+		e.turning++
 		return w, turning
 	case s == nil:
 		i.reopen = false
@@ -150,6 +151,7 @@ func (e *Engine) turn(i *instance, w *work) {
 
 	e.mu.Lock()
 	defer e.unlock()
+	defer e.turned()
 	i.current = nil
 	if err != nil {
 		e.fault(i, w, err, late)
