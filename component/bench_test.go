@@ -98,16 +98,15 @@ func (f *feeder) feed(stream runtime.Dapr_SubscribeActorEventsAlpha1Server, comm
 	return nil
 }
 
-// command n, with the metadata that a gRPC caller's command has when daprd passes it on.
+// command n, with metadata as daprd hands it on.
 func (f *feeder) command(n int) *runtime.SubscribeActorEventsResponseAlpha1 {
 	return &runtime.SubscribeActorEventsResponseAlpha1{ResponseType: &runtime.SubscribeActorEventsResponseAlpha1_InvokeRequest{
 		InvokeRequest: &runtime.SubscribeActorEventsResponseInvokeRequestAlpha1{
 			Id: strconv.Itoa(n), ActorType: "Account", ActorId: strconv.Itoa(n % f.entities), Method: "Deposit",
 			Data: []byte(`{"Amount":1}`),
 			Metadata: map[string]string{
-				":authority": "127.0.0.1:50001", "content-type": "application/grpc", "user-agent": "grpc-go/1.80.0",
-				"grpc-accept-encoding": "gzip", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-				"Dapr-Api-Call": "InvokeActor", "X-Tenant": "acme",
+				"content-type": "application/json", "Dapr-Api-Call": "InvokeActor", "dapr-caller-app-id": "shop",
+				"dapr-caller-namespace": "default", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 			},
 		},
 	}}

@@ -98,6 +98,20 @@ func TestSized(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<16)
+	for _, r := range []*response{
+		invoked("", nil, nil),
+		invoked("1", []byte("{}"), map[string]string{"content-type": "application/json", "entities-sequence": "1"}),
+		invoked(long, []byte(long), map[string]string{long: long, "": "", "a": long}),
+	} {
+		if size, bound := proto.Size(r), bound(r.GetInvokeResponse()); bound < size || bound > size+200 {
+			t.Errorf("%d bytes are bounded by %d", size, bound)
+		}
+	}
+}
+
 // Whatever a handler replies can be encoded: a string that is not UTF-8 would end the stream.
 func FuzzReplyMetadata(f *testing.F) {
 	f.Add("x-mood", "good", "X-Mood", "better")
