@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
@@ -113,8 +114,17 @@ func (s *session) turn(ctx context.Context, t engine.Turn) (engine.Reply, error)
 	return s.reply(reply, method)
 }
 
+// command is made in one piece: it has one life, and there is one for every turn.
 func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStreamIn {
-	c := &cloudstate.Command{EntityId: s.id, Id: id, Name: t.Command.Method, Payload: toAny(t.Command.Payload)}
+	var m struct {
+		in      eventsourced.EventSourcedStreamIn
+		kind    eventsourced.EventSourcedStreamIn_Command
+		command cloudstate.Command
+		payload anypb.Any
+	}
+	fillAny(&m.payload, t.Command.Payload)
+	c := &m.command
+	c.EntityId, c.Id, c.Name, c.Payload = s.id, id, t.Command.Method, &m.payload
 	if s.function.metadata {
 		c.Metadata = toMetadata(t.Command.Metadata)
 	}
@@ -124,7 +134,9 @@ func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStr
 	if s.function.idempotency {
 		c.IdempotencyKey = strings.ToValidUTF8(t.Command.Key, "\uFFFD")
 	}
-	return &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Command{Command: c}}
+	m.kind.Command = c
+	m.in.Message = &m.kind
+	return &m.in
 }
 
 // ended is for a stream that was found over when a command was to be sent: that has not been seen. If the user function

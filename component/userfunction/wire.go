@@ -31,12 +31,17 @@ func fromAny(a *anypb.Any) actors.Payload {
 }
 
 func toAny(p actors.Payload) *anypb.Any {
-	a := &anypb.Any{TypeUrl: p.TypeURL, Value: p.Data}
+	a := new(anypb.Any)
+	fillAny(a, p)
+	return a
+}
+
+func fillAny(a *anypb.Any, p actors.Payload) {
+	a.TypeUrl, a.Value = p.TypeURL, p.Data
 	if p.ContentType == actors.ContentJSON && strings.HasPrefix(p.TypeURL, catalog.JSONPrefix) {
 		b := make([]byte, 0, 1+protowire.SizeBytes(len(p.Data)))
 		a.Value = protowire.AppendBytes(append(b, jsonField), p.Data)
 	}
-	return a
 }
 
 func fromMetadata(m *cloudstate.Metadata) actors.Metadata {
@@ -52,16 +57,21 @@ func toMetadata(list actors.Metadata) *cloudstate.Metadata {
 	if len(list) == 0 {
 		return nil
 	}
+	// All entries in one piece, and all texts.
+	entries := make([]cloudstate.MetadataEntry, len(list))
+	texts := make([]cloudstate.MetadataEntry_StringValue, len(list))
 	m := &cloudstate.Metadata{Entries: make([]*cloudstate.MetadataEntry, len(list))}
 	for i, e := range list {
-		entry := &cloudstate.MetadataEntry{Key: strings.ToValidUTF8(e.Key, "\uFFFD")}
+		entry := &entries[i]
+		entry.Key = strings.ToValidUTF8(e.Key, "\uFFFD")
 		switch {
 		case e.Bytes != nil:
 			entry.Value = &cloudstate.MetadataEntry_BytesValue{BytesValue: e.Bytes}
 		case !utf8.ValidString(e.Text):
 			entry.Value = &cloudstate.MetadataEntry_BytesValue{BytesValue: []byte(e.Text)}
 		default:
-			entry.Value = &cloudstate.MetadataEntry_StringValue{StringValue: e.Text}
+			texts[i].StringValue = e.Text
+			entry.Value = &texts[i]
 		}
 		m.Entries[i] = entry
 	}
