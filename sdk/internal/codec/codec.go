@@ -36,6 +36,7 @@ const (
 // Codec encodes and decodes values of type T. The zero Codec is of no use; For makes one.
 type Codec[T any] struct {
 	name string // of a JSON type
+	url  string // of a JSON type
 	// message is nil for JSON. It is asked late, because definitions are package variables, and generated messages know
 	// their type only once their own package has been initialized.
 	message func() protoreflect.MessageType
@@ -60,7 +61,7 @@ func For[T any](jsonName string) (Codec[T], error) {
 	if err := lossless(t); err != nil {
 		return Codec[T]{}, err
 	}
-	return Codec[T]{name: jsonName}, nil
+	return Codec[T]{name: jsonName, url: JSONPrefix + jsonName}, nil
 }
 
 // Name is the JSON name or the message's full name.
@@ -82,7 +83,7 @@ func (c Codec[T]) Descriptor() protoreflect.MessageDescriptor {
 // TypeURL is the type URL of T's payloads.
 func (c Codec[T]) TypeURL() string {
 	if c.message == nil {
-		return JSONPrefix + c.name
+		return c.url
 	}
 	return ProtobufPrefix + c.Name()
 }

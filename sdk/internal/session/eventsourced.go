@@ -133,12 +133,22 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	if result.Failure != nil {
 		return s.refused(m, result)
 	}
-	reply := &pb.EventSourcedReply{
-		CommandId: m.GetId(),
-		ClientAction: &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Reply{
-			Reply: &cloudstate.Reply{Payload: result.Reply},
-		}},
+	// In one piece: it has one life, and there is one for every turn.
+	var answer struct {
+		out    pb.EventSourcedStreamOut
+		kind   pb.EventSourcedStreamOut_Reply
+		turn   pb.EventSourcedReply
+		client cloudstate.ClientAction
+		action cloudstate.ClientAction_Reply
+		reply  cloudstate.Reply
 	}
+	answer.reply.Payload = result.Reply
+	answer.action.Reply = &answer.reply
+	answer.client.Action = &answer.action
+	answer.kind.Reply = &answer.turn
+	answer.out.Message = &answer.kind
+	reply := &answer.turn
+	reply.CommandId, reply.ClientAction = m.GetId(), &answer.client
 	for _, e := range result.Events {
 		reply.Events = append(reply.Events, e.Payload)
 		if s.peer.Events {
@@ -155,7 +165,7 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 		}
 		reply.Snapshot = snapshot
 	}
-	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Reply{Reply: reply}}, true
+	return &answer.out, true
 }
 
 func (s *EventSourced) refused(m *cloudstate.Command, r def.Result) (*pb.EventSourcedStreamOut, bool) {
