@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -25,6 +26,9 @@ type Engine struct {
 	toCommit, toCheck, toSweep, gathered chan struct{}
 
 	workers sync.WaitGroup
+	// toWork hands an instance to a worker that is parked; nobody waits to send.
+	toWork chan *instance
+	parked atomic.Int32
 
 	mu        sync.Mutex
 	services  map[string]*service
@@ -63,6 +67,7 @@ func New(c Config) (*Engine, error) {
 		gathered:    make(chan struct{}, 1),
 		toCheck:     make(chan struct{}, 1),
 		toSweep:     make(chan struct{}, 1),
+		toWork:      make(chan *instance),
 		services:    make(map[string]*service),
 		instances:   make(map[actors.Ref]*instance),
 		owned:       make(map[actors.Ref]struct{}),
