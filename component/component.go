@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -100,6 +101,14 @@ func New(c Config) (*Component, error) {
 
 // Serving is closed when a sidecar may be started.
 func (c *Component) Serving() <-chan struct{} { return c.building.Ready() }
+
+// GracePeriod is the time that Run may take to end, by the settings of the running host, if there is one.
+func (c *Component) GracePeriod() time.Duration {
+	if h := c.host.Load(); h != nil {
+		return h.settings.GracePeriod
+	}
+	return c.settings.GracePeriod
+}
 
 // Run serves until ctx ends, then stops in order: not ready any more, no new commands, turns and appends finish, the
 // journal closes. It returns nil after such an end. It may be called once.
