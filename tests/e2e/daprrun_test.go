@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -141,9 +142,7 @@ func writeRunFile(t *testing.T, to string, settings map[string]any) {
 	if app["daprGRPCPort"] != 50001.0 {
 		t.Errorf("the sample's daprGRPCPort is %v, and the component's default is 50001", app["daprGRPCPort"])
 	}
-	for name, value := range settings {
-		app[name] = value
-	}
+	maps.Copy(app, settings)
 	here, err := filepath.Abs(sample)
 	if err != nil {
 		t.Fatal(err)

@@ -26,8 +26,7 @@ func settingFlags(c *cobra.Command) func() map[string]string {
 // flagError says what to do about a flag that is wrong.
 func flagError(c *cobra.Command, err error) error {
 	hint := ""
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		var names []string
 		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" {

@@ -44,12 +44,7 @@ func entities(t *testing.T, args ...string) *process {
 
 func entitiesWith(t *testing.T, prepare func(*exec.Cmd), args ...string) *process {
 	t.Helper()
-	// Sockets want short paths, and the names of tests are part of t.TempDir's.
-	folder, err := os.MkdirTemp("", "e")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
+	folder := shortDir(t)
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Dir = folder
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
@@ -86,6 +81,17 @@ func entitiesWith(t *testing.T, prepare func(*exec.Cmd), args ...string) *proces
 		}
 	})
 	return p
+}
+
+// shortDir is a new folder. Sockets want short paths, and t.TempDir's have the test's name in them.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "e") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return folder
 }
 
 func (p *process) read(r io.Reader) {

@@ -66,7 +66,7 @@ func TestRunServesBeforeTheCommand(t *testing.T) {
 	if folder := p.line("folder "); folder != filepath.Join(p.folder, "mine") {
 		t.Errorf("the socket is in %s", folder)
 	}
-	inherited := socketDir(t)
+	inherited := shortDir(t)
 	p = entitiesWith(t, func(cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Env, "DAPR_COMPONENTS_SOCKETS_FOLDER="+inherited)
 	}, "run", "--adminAddress", "off", "sh", "-c", script) // -- may be left out

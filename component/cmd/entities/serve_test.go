@@ -20,17 +20,6 @@ func serve(t *testing.T, folder string) *process {
 	return p
 }
 
-// socketDir is short enough for a socket.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	folder, err := os.MkdirTemp("", "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	return folder
-}
-
 func answers(t *testing.T, folder string) {
 	t.Helper()
 	conn, err := net.Dial("unix", filepath.Join(folder, "entities.sock"))
@@ -45,7 +34,7 @@ func TestServeStops(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			folder := socketDir(t)
+			folder := shortDir(t)
 			p := serve(t, folder)
 			answers(t, folder)
 			p.signal(s)
@@ -60,7 +49,7 @@ func TestServeStops(t *testing.T) {
 // A folder belongs to one component; the one that comes second says so and does no harm to the first.
 func TestServeOnATakenSocket(t *testing.T) {
 	t.Parallel()
-	folder := socketDir(t)
+	folder := shortDir(t)
 	first := serve(t, folder)
 	for _, args := range [][]string{
 		{"serve", "--adminAddress", "off", "--socketFolder", folder},
@@ -78,7 +67,7 @@ func TestServeOnATakenSocket(t *testing.T) {
 // The socket of a component that was killed is in nobody's way.
 func TestServeAfterAKill(t *testing.T) {
 	t.Parallel()
-	folder := socketDir(t)
+	folder := shortDir(t)
 	first := serve(t, folder)
 	first.signal(syscall.SIGKILL)
 	<-first.ended
@@ -92,7 +81,7 @@ func TestServeAfterAKill(t *testing.T) {
 // A sidecar that holds on to a request delays the end; whoever cannot wait asks again.
 func TestServeStopsAtOnceWhenAskedTwice(t *testing.T) {
 	t.Parallel()
-	folder := socketDir(t)
+	folder := shortDir(t)
 	p := entities(t, "serve", "--adminAddress", "off", "--socketFolder", folder, "--drainTimeout", "7s")
 	p.says("serving the socket")
 	conn, err := grpc.NewClient("unix:"+filepath.Join(folder, "entities.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
