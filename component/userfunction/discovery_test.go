@@ -78,8 +78,8 @@ func TestUserFunctionComesLate(t *testing.T) {
 	f.start(t, address)
 	r.next(t)
 	eventually(t, "ready", func() bool { return r.Ready() == nil })
-	if n := strings.Count(r.log.String(), "does not answer"); n != 1 {
-		t.Errorf("the log said %d times that it does not answer:\n%s", n, r.log)
+	if n := strings.Count(r.log.String(), "no user function has answered yet"); n != 1 || strings.Contains(r.log.String(), "WARN") {
+		t.Errorf("the log said %d times that none has answered:\n%s", n, r.log)
 	}
 }
 
