@@ -72,6 +72,8 @@ func TestAppendFaults(t *testing.T) {
 		{"conflict", []journaltest.Disturbance{fault(app, journaltest.Conflict)}, actors.OK, "", "1 2", 2},
 		{"conflict twice", []journaltest.Disturbance{fault(app, journaltest.Conflict), fault(app, journaltest.Conflict)}, actors.Aborted, "another host", "1", 2},
 		{"refused", []journaltest.Disturbance{fault(app, journaltest.Refuse)}, actors.Internal, "not carried out", "1", 1},
+		{"refused, no room", []journaltest.Disturbance{{Call: app, Fault: journaltest.Refuse, Err: fmt.Errorf("%w: 53100", journal.ErrFull)}}, actors.ResourceExhausted, "not carried out", "1", 1},
+		{"refused, unreachable", []journaltest.Disturbance{{Call: app, Fault: journaltest.Refuse, Err: fmt.Errorf("dial a-secret: %w", journal.ErrUnavailable)}}, actors.Unavailable, "cannot be written to; try again", "1", 1},
 		{"lost reply, journal down", append(down(heads, 5), fault(app, journaltest.LostReply)), actors.OK, "", "1 2", 1},
 		{"lost, fence fails", append(down(fence, 3), fault(app, journaltest.Lost)), actors.OK, "", "1 2", 2},
 		{"lost, fence reply lost", []journaltest.Disturbance{fault(app, journaltest.Lost), fault(fence, journaltest.LostReply)}, actors.OK, "", "1 2", 2},
@@ -101,6 +103,9 @@ func TestAppendFaults(t *testing.T) {
 					}
 					if x.code != actors.OK {
 						wantError(t, err, x.code, x.text)
+						if strings.Contains(err.Error(), "secret") {
+							t.Errorf("%v tells a secret", err)
+						}
 						var u interface {
 							error
 							Undecided() bool
