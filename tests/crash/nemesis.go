@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -11,20 +13,41 @@ import (
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
+// sort of a fault: each needs evidence of its own.
+type sort string
+
+const (
+	// kill ends a process at once; it comes back.
+	kill sort = "kill"
+	// pause stops a process for as long as a long garbage collection or a moved virtual machine does.
+	pause sort = "pause"
+	// zombie stops a component for so long that its sidecar and placement give it up and its entities live elsewhere.
+	// Then it goes on as if nothing had been.
+	zombie sort = "zombie"
+)
+
 // fault is one planned blow, made before the run from the seed.
 type fault struct {
 	After  time.Duration `json:"after"` // since the one before
+	Sort   sort          `json:"sort"`
 	Victim string        `json:"victim"`
-	// Pause stops the process for that long and lets it go on as if nothing had been; 0 kills it.
-	Pause time.Duration `json:"pause,omitempty"`
-	// Down is how long a killed process stays away.
-	Down time.Duration `json:"down,omitempty"`
+	// For is how long it lasts: the pause, or how long what was killed stays away.
+	For time.Duration `json:"for"`
+}
+
+// part of a host that the victim is, such as component.
+func (f fault) part() string {
+	part, _, _ := strings.Cut(f.Victim, " ")
+	return part
 }
 
 // blow is a fault that was struck, with what shows that it was felt.
 type blow struct {
 	fault
-	// Struck: the process was running and got the signal.
+	// At and Until are on the history's clock.
+	At    time.Duration `json:"at"`
+	Until time.Duration `json:"until"`
+	// Struck: the process was running and got the signal, and did what it is for: it is gone, or still the same.
 	Struck bool `json:"struck"`
 	// Failures of clients while it was away and shortly after.
 	Failures int64 `json:"failures"`
@@ -38,55 +61,124 @@ type victim interface {
 	Start(context.Context) error
 }
 
-// plan makes the faults of a seed: every victim is struck at least once, in random order.
-func plan(random *rand.Rand, victims []string, faults int) []fault {
-	order := make([]string, 0, faults+len(victims))
-	for len(order) < faults {
-		for _, i := range random.Perm(len(victims)) {
-			order = append(order, victims[i])
-		}
+// The parts of a host, and what all hosts share.
+var parts = []string{"handler", "component", "daprd"}
+
+const database = "postgres"
+
+// How many faults have to be at least, and how many of them fall while the zombie sleeps.
+const (
+	leastFaults = 9
+	asleep      = 4
+)
+
+// plan makes the faults of a seed. A component becomes a zombie, and meanwhile the other host and the database are
+// struck; then everything is killed that was not yet; what is left is killed or paused at random, one is paused at
+// least.
+func plan(random *rand.Rand, hosts []string, faults int) []fault {
+	shuffled := random.Perm(len(hosts))
+	sleeper, other := hosts[shuffled[0]], hosts[shuffled[1]]
+	dead := fault{
+		After: after(random), Sort: zombie, Victim: "component " + sleeper,
+		For: time.Duration(8000+random.IntN(4000)) * time.Millisecond,
 	}
-	var all []fault
-	for _, v := range order[:faults] {
-		f := fault{After: time.Duration(300+random.IntN(1200)) * time.Millisecond, Victim: v}
-		if random.IntN(4) == 0 {
-			f.Pause = time.Duration(1000+random.IntN(3000)) * time.Millisecond
-		} else {
-			f.Down = time.Duration(random.IntN(600)) * time.Millisecond
+	// The sidecar of the zombie is not struck while that sleeps: it would wait for it at its start.
+	early := []string{"handler " + other, "component " + other, "daprd " + other, database}
+	late := []string{"handler " + sleeper, "component " + sleeper, "daprd " + sleeper}
+	for _, list := range [][]string{early, late} {
+		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	all := []fault{dead}
+	for _, v := range append(early[:asleep:asleep], late...) {
+		all = append(all, fault{After: after(random), Sort: kill, Victim: v, For: time.Duration(random.IntN(600)) * time.Millisecond})
+	}
+	for n := 0; len(all) < max(faults, leastFaults); n++ {
+		f := fault{After: after(random), Sort: kill, Victim: database, For: time.Duration(random.IntN(600)) * time.Millisecond}
+		if random.IntN(4) > 0 {
+			f.Victim = parts[random.IntN(len(parts))] + " " + hosts[random.IntN(len(hosts))]
+		}
+		// The database's processes cannot be stopped as one.
+		if n == 0 || f.Victim != database && random.IntN(3) == 0 {
+			f.Sort, f.Victim = pause, parts[random.IntN(len(parts))]+" "+hosts[random.IntN(len(hosts))]
+			f.For = time.Duration(1000+random.IntN(2500)) * time.Millisecond
 		}
 		all = append(all, f)
 	}
 	return all
 }
 
-// strike carries the plan out and brings every victim back. failed is the clients' count of attempts without an answer.
-func strike(ctx context.Context, faults []fault, victims map[string]victim, failed *atomic.Int64) ([]blow, error) {
-	var blows []blow
-	for _, f := range faults {
+func after(random *rand.Rand) time.Duration {
+	return time.Duration(300+random.IntN(1000)) * time.Millisecond
+}
+
+// nemesis strikes.
+type nemesis struct {
+	victims map[string]victim
+	history *history
+	// failed is the clients' count of attempts without an answer.
+	failed *atomic.Int64
+}
+
+// strike carries the plan out and brings every victim back. A zombie sleeps while the blows after it fall.
+func (n *nemesis) strike(ctx context.Context, faults []fault) ([]blow, error) {
+	blows := make([]blow, len(faults))
+	waking := map[string]*sync.WaitGroup{}
+	defer func() {
+		for _, w := range waking {
+			w.Wait()
+		}
+	}()
+	for i, f := range faults {
 		if !sleep(ctx, f.After) {
-			return blows, ctx.Err()
+			return blows[:i], ctx.Err()
 		}
-		v := victims[f.Victim]
-		before := failed.Load()
-		b := blow{fault: f, Struck: v.Pid() != 0}
-		if f.Pause > 0 {
-			b.Struck = b.Struck && v.Signal(syscall.SIGSTOP) == nil
-			sleep(ctx, f.Pause)
-			if err := v.Signal(syscall.SIGCONT); err != nil {
-				b.Struck = false
-			}
-		} else {
-			v.Kill()
-			sleep(ctx, f.Down)
-			if err := revive(ctx, v); err != nil {
-				return blows, fmt.Errorf("bring %s back: %w", f.Victim, err)
-			}
+		if w := waking[f.Victim]; w != nil {
+			w.Wait() // a zombie is killed only after it has walked
 		}
-		sleep(ctx, 300*time.Millisecond)
-		b.Failures = failed.Load() - before
-		blows = append(blows, b)
+		b := &blows[i]
+		*b = blow{fault: f, At: n.history.now()}
+		if f.Sort == zombie {
+			w := new(sync.WaitGroup)
+			waking[f.Victim] = w
+			w.Go(func() { n.stop(ctx, b) })
+			continue
+		}
+		if f.Sort == pause {
+			n.stop(ctx, b)
+			continue
+		}
+		if err := n.kill(ctx, b); err != nil {
+			return blows[:i+1], err
+		}
 	}
 	return blows, nil
+}
+
+// aftermath is how long after a blow failures count as its consequence.
+const aftermath = 300 * time.Millisecond
+
+func (n *nemesis) stop(ctx context.Context, b *blow) {
+	v, before := n.victims[b.Victim], n.failed.Load()
+	pid := v.Pid()
+	b.Struck = pid != 0 && v.Signal(syscall.SIGSTOP) == nil
+	sleep(ctx, b.For)
+	b.Struck = v.Pid() == pid && v.Signal(syscall.SIGCONT) == nil && b.Struck
+	sleep(ctx, aftermath)
+	b.Until, b.Failures = n.history.now(), n.failed.Load()-before
+}
+
+func (n *nemesis) kill(ctx context.Context, b *blow) error {
+	v, before := n.victims[b.Victim], n.failed.Load()
+	pid := v.Pid()
+	v.Kill()
+	b.Struck = pid != 0 && v.Pid() == 0
+	sleep(ctx, b.For)
+	if err := revive(ctx, v); err != nil {
+		return fmt.Errorf("bring %s back: %w", b.Victim, err)
+	}
+	sleep(ctx, aftermath)
+	b.Until, b.Failures = n.history.now(), n.failed.Load()-before
+	return nil
 }
 
 // revive is the supervisor that Dapr expects of its surroundings: what exits at start because another process is not
