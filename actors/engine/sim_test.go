@@ -90,7 +90,22 @@ const simEntities = 3
 
 func (s *sim) run(t *testing.T) {
 	faulty := journaltest.NewFaulty(memory.Open())
-	if s.chance(0.8) {
+	s.fight(t, [2]*journaltest.Faulty{faulty, faulty}, 12, nil)
+	time.Sleep(time.Minute) // late appends happen, or not
+	s.read(t, faulty)
+	s.totals.struck = faulty.Struck()
+	if err := faulty.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// fight lets two engines, each with its own way to the same journal, carry out the commands of six clients, while
+// meanwhile runs, if it is set.
+func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int, meanwhile func()) {
+	for n, faulty := range journals {
+		if n > 0 && faulty == journals[0] || !s.chance(0.8) {
+			continue
+		}
 		p := float64(s.pick(8)) / 100
 		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
 	}
@@ -120,11 +135,11 @@ func (s *sim) run(t *testing.T) {
 	}
 	observer := Observer{Conflicted: func(string) { s.mu.Lock(); s.totals.conflicts++; s.mu.Unlock() }}
 	var rigs []*rig
-	for range 2 {
+	for n := range 2 {
 		resident := []int{-1, 1, 100}[s.pick(3)]
 		batch := []int{1, 3, 256}[s.pick(3)]
 		rigs = append(rigs, start(t, &bank{script: script}, func(c *Config) {
-			c.Journal, c.Observer = faulty, observer
+			c.Journal, c.Observer = journals[n], observer
 			c.CommandTimeout, c.ResolveTimeout, c.AppendTimeout = 2*time.Second, time.Second, 500*time.Millisecond
 			c.Idle, c.MaxResident, c.MaxBatch = 300*time.Millisecond, resident, batch
 		}))
@@ -132,14 +147,18 @@ func (s *sim) run(t *testing.T) {
 	var clients sync.WaitGroup
 	for n := range 6 {
 		clients.Go(func() {
-			for k := range 12 {
+			for k := range commands {
 				s.client(rigs, fmt.Sprintf("c%d.%d", n, k))
 			}
 		})
 	}
+	if meanwhile != nil {
+		clients.Go(meanwhile)
+	}
 	clients.Wait()
-	s.totals.struck = faulty.Struck()
-	faulty.Chance(0, journaltest.Rates{})
+	for _, faulty := range journals {
+		faulty.Chance(0, journaltest.Rates{})
+	}
 	// Liveness: with the faults gone, every entity answers.
 	for n := range simEntities {
 		c := command(fmt.Sprint("e", n), "get", 0)
@@ -157,19 +176,19 @@ func (s *sim) run(t *testing.T) {
 	for _, r := range rigs {
 		r.stop()
 	}
-	time.Sleep(time.Minute) // late appends happen, or not
+}
+
+// read what the journal holds in the end.
+func (s *sim) read(t *testing.T, j journal.Reader) {
 	s.stored = make(map[string][]journal.Event)
 	for n := range simEntities {
 		id := fmt.Sprint("e", n)
-		for ev, err := range faulty.Read(context.Background(), actors.Ref{Service: "bank", ID: id}, 0, 0) {
+		for ev, err := range j.Read(context.Background(), actors.Ref{Service: "bank", ID: id}, 0, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.stored[id] = append(s.stored[id], ev)
 		}
-	}
-	if err := faulty.Close(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -74,6 +74,8 @@ func TestUnknownIsSettledByTheJournal(t *testing.T) {
 	}
 }
 
+var hosts = []string{"a", "b"}
+
 // A run without evidence for one kind of blow must not pass.
 func TestEvidenceIsAskedFor(t *testing.T) {
 	t.Parallel()
@@ -84,8 +86,8 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 		at(kill, "handler a"), at(kill, "component a"), at(kill, "daprd b"), at(kill, database), at(pause, "daprd a"), at(zombie, "component b"),
 	}
 	ops := []operation{
-		{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 11 * time.Second},
-		{Kind: deposit, Verdict: done, Call: 16 * time.Second, Return: 17 * time.Second},
+		{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 11 * time.Second, Account: "x"},
+		{Kind: deposit, Verdict: done, Call: 16 * time.Second, Return: 17 * time.Second, Account: "x"},
 	}
 	for _, tt := range []struct {
 		name  string
@@ -96,6 +98,7 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 		{"all", func() []blow { return good }, ops, ""},
 		{"no zombie", func() []blow { return good[:5] }, ops, "zombie component: no blow"},
 		{"nothing behind the zombie's back", func() []blow { return good }, ops[:1], "behind its back"},
+		{"not its entities", func() []blow { return good }, []operation{{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 11 * time.Second, Account: "x", Sidecar: 1}, ops[1]}, "behind its back"},
 		{"nothing under way", func() []blow { return good }, ops[1:], "kill handler: no command was under way"},
 		{"missed", func() []blow { b := slices.Clone(good); b[3].Struck = false; return b }, ops, "kill postgres: no blow"},
 		{"missed once", func() []blow {
@@ -111,7 +114,7 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			err := enough(evidence(tt.blows(), tt.ops))
+			err := enough(evidence(tt.blows(), tt.ops, hosts))
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want an error about %q", err, tt.want)
 			}
@@ -123,12 +126,12 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
-		planned := plan(rand.New(rand.NewPCG(seed, 1)), []string{"a", "b"}, 0)
+		planned := plan(rand.New(rand.NewPCG(seed, 1)), hosts, 0)
 		var blows []blow
 		for _, f := range planned {
 			blows = append(blows, blow{fault: f, Struck: true, Failures: 1, At: 1, Until: 3})
 		}
-		found := evidence(blows, []operation{{Call: 0, Return: 2}})
+		found := evidence(blows, []operation{{Call: 0, Return: 2}}, hosts)
 		if len(found) != 6 {
 			t.Fatalf("seed %d has %d kinds of blows: %v", seed, len(found), found)
 		}

@@ -63,7 +63,11 @@ func (c *client) settle(ctx context.Context, o *operation) {
 	o.Verdict = unknown
 	for o.Verdict == unknown && ctx.Err() == nil {
 		o.Attempts++
-		if err := c.attempt(ctx, o); err != nil {
+		sidecar := c.random.IntN(len(c.sidecars))
+		if o.Attempts == 1 {
+			o.Sidecar = sidecar
+		}
+		if err := c.attempt(ctx, o, c.sidecars[sidecar]); err != nil {
 			o.Error = err.Error()
 			c.failed.Add(1)
 			time.Sleep(time.Duration(20+c.random.IntN(150)) * time.Millisecond)
@@ -78,10 +82,10 @@ var (
 )
 
 // attempt sends the command once. An error settles nothing.
-func (c *client) attempt(ctx context.Context, o *operation) error {
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+func (c *client) attempt(ctx context.Context, o *operation, sidecar *harness.Client) error {
+	// Some give up before a failover is over and come back while the first attempt is still on its way.
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(1500+c.random.IntN(4000))*time.Millisecond)
 	defer cancel()
-	sidecar := c.sidecars[c.random.IntN(len(c.sidecars))]
 	body := []byte("{}")
 	if o.Kind != get {
 		body = fmt.Appendf(nil, `{"amount":%d}`, o.Amount)

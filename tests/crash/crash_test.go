@@ -6,9 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,7 +27,7 @@ import (
 var (
 	seeds  = flag.Int("seeds", fromEnvironment("SEEDS", 3), "number of runs, each with a seed of its own")
 	seed   = flag.Uint64("seed", 0, "the one seed to run; 0 means new ones")
-	faults = flag.Int("faults", 11, fmt.Sprintf("blows in each run, %d at least", leastFaults))
+	faults = flag.Int("faults", 12, fmt.Sprintf("blows in each run, %d at least", leastFaults))
 	keep   = flag.String("keep", "", "folder to keep plan, history, blows and logs of each run in; those of failed runs are kept anyway")
 )
 
@@ -120,6 +123,7 @@ func run(t *testing.T, seed uint64) {
 	victims := map[string]victim{database: db}
 	hosts := []string{"a", "b"}
 	var sidecars []*harness.Client
+	admins := map[string]string{}
 	for _, name := range hosts {
 		host, err := cluster.StartHost(ctx, harness.HostOptions{
 			Name: name, AppID: "crash", Placement: placement.Address, Journal: db.URL(),
@@ -133,6 +137,7 @@ func run(t *testing.T, seed uint64) {
 			victims[parts[k]+" "+name] = v
 		}
 		sidecars = append(sidecars, host.Daprd.Client)
+		admins[name] = host.Component.Admin
 	}
 	started := time.Since(began)
 
@@ -157,7 +162,9 @@ func run(t *testing.T, seed uint64) {
 		}
 		running.Go(func() { c.Run(load) })
 	}
-	n := &nemesis{victims: victims, history: h, failed: &failed}
+	n := &nemesis{victims: victims, history: h, failed: &failed, conflicts: func(ctx context.Context, host string) (int, error) {
+		return conflicts(ctx, admins[host])
+	}}
 	blows, err = n.strike(ctx, planned)
 	healed := time.Now()
 	if err == nil {
@@ -179,11 +186,34 @@ func run(t *testing.T, seed uint64) {
 			t.Errorf("%s does not answer %s after the last fault: %s", id, time.Since(healed).Round(time.Second), o.Error)
 		}
 	}
-	judge(ctx, t, db.URL(), h, ids, blows)
+	judge(ctx, t, db.URL(), h, ids, blows, hosts)
 	t.Logf("%s, %s of it to start", time.Since(began).Round(time.Second), started.Round(time.Second))
 }
 
-func judge(ctx context.Context, t *testing.T, url string, h *history, ids []string, blows []blow) {
+var counted = regexp.MustCompile(`(?m)^entities_conflicts_total\{[^}]*\} (\d+)`)
+
+// conflicts that a component has counted.
+func conflicts(ctx context.Context, admin string) (sum int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	for _, m := range counted.FindAllSubmatch(text, -1) {
+		n, e := strconv.Atoi(string(m[1]))
+		sum, err = sum+n, errors.Join(err, e)
+	}
+	return sum, err
+}
+
+func judge(ctx context.Context, t *testing.T, url string, h *history, ids []string, blows []blow, hosts []string) {
 	j, err := postgres.Open(ctx, postgres.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +235,7 @@ func judge(ctx context.Context, t *testing.T, url string, h *history, ids []stri
 	if counts[done] < leastDone {
 		t.Errorf("only %d commands were answered, at least %d are needed for a verdict", counts[done], leastDone)
 	}
-	found := evidence(blows, h.ops)
+	found := evidence(blows, h.ops, hosts)
 	for kind, p := range found {
 		t.Logf("%s: %+v", kind, p)
 	}

@@ -20,12 +20,14 @@ type proof struct {
 	Slow int
 	// Failures are attempts without an answer.
 	Failures int64
-	// Meanwhile is how many commands were answered while the blow lasted.
-	Meanwhile int
+	// Behind is how many commands were written behind a zombie's back, to entities that it held when it fell asleep.
+	Behind int
+	// Conflicts it found afterwards.
+	Conflicts int
 }
 
-// evidence of each kind of blow.
-func evidence(blows []blow, ops []operation) map[string]proof {
+// evidence of each kind of blow. Hosts are in the order of the clients' sidecars.
+func evidence(blows []blow, ops []operation, hosts []string) map[string]proof {
 	all := map[string]proof{}
 	for _, b := range blows {
 		kind := string(b.Sort) + " " + b.part()
@@ -45,14 +47,31 @@ func evidence(blows []blow, ops []operation) map[string]proof {
 			if o.Call < b.Until && b.At < o.Return && o.Return-o.Call > slow {
 				p.Slow++
 			}
-			// What takes effect behind a zombie's back is what it must find out about.
-			if o.Verdict == done && o.Kind != get && b.At+b.For/2 < o.Call && o.Return < b.At+b.For {
-				p.Meanwhile++
-			}
+		}
+		if b.Sort == zombie {
+			p.Behind += behind(b, ops, hosts)
+			p.Conflicts += b.Conflicts
 		}
 		all[kind] = p
 	}
 	return all
+}
+
+// behind counts the writes while a zombie slept to the entities that it held. It held what a command was waiting for that
+// had come in by the sidecar of another host, which was well. The zombie was stopped, so somebody else wrote.
+func behind(b blow, ops []operation, hosts []string) (n int) {
+	held := map[string]bool{}
+	for _, o := range ops {
+		if "component "+hosts[o.Sidecar] != b.Victim && o.Call < b.At && b.At+stagger/2 < o.Return {
+			held[o.Account] = true
+		}
+	}
+	for _, o := range ops {
+		if held[o.Account] && o.Verdict == done && o.Kind != get && b.At+stagger < o.Return && o.Return < b.At+b.For {
+			n++
+		}
+	}
+	return n
 }
 
 // enough reports what a run has not shown: one in which nothing much happened proves nothing.
@@ -67,7 +86,7 @@ func enough(all map[string]proof) error {
 			errs = append(errs, fmt.Errorf("%s: no command was under way", kind))
 		case p.Failures == 0 && p.Slow == 0:
 			errs = append(errs, fmt.Errorf("%s: no client felt it", kind))
-		case kind == "zombie component" && p.Meanwhile == 0:
+		case kind == "zombie component" && p.Behind == 0:
 			errs = append(errs, fmt.Errorf("%s: nothing was written behind its back", kind))
 		}
 	}

@@ -21,8 +21,9 @@ const (
 	kill sort = "kill"
 	// pause stops a process for as long as a long garbage collection or a moved virtual machine does.
 	pause sort = "pause"
-	// zombie stops a component for so long that its sidecar and placement give it up and its entities live elsewhere.
-	// Then it goes on as if nothing had been.
+	// zombie stops a component, and soon its sidecar, for so long that placement gives them up and their entities live
+	// elsewhere. Then the component goes on as if nothing had been, with the commands that it still holds. Without its
+	// sidecar nobody would give it up: a sidecar waits for a component for ever.
 	zombie sort = "zombie"
 )
 
@@ -33,6 +34,8 @@ type fault struct {
 	Victim string        `json:"victim"`
 	// For is how long it lasts: the pause, or how long what was killed stays away.
 	For time.Duration `json:"for"`
+	// Sidecar is what happens to a zombie's: it is paused as long, or killed and back afterwards.
+	Sidecar sort `json:"sidecar,omitempty"`
 }
 
 // part of a host that the victim is, such as component.
@@ -51,6 +54,8 @@ type blow struct {
 	Struck bool `json:"struck"`
 	// Failures of clients while it was away and shortly after.
 	Failures int64 `json:"failures"`
+	// Conflicts that a zombie found after it woke up: what the fence is for.
+	Conflicts int `json:"conflicts,omitempty"`
 }
 
 // victim is something that can be killed and come back.
@@ -66,30 +71,34 @@ var parts = []string{"handler", "component", "daprd"}
 
 const database = "postgres"
 
-// How many faults have to be at least, and how many of them fall while the zombie sleeps.
+// How many faults have to be at least, and how many of them fall while the zombie sleeps. After them the other host is
+// left alone until it wakes.
 const (
 	leastFaults = 9
 	asleep      = 4
 )
 
-// plan makes the faults of a seed. A component becomes a zombie, and meanwhile the other host and the database are
-// struck; then everything is killed that was not yet; what is left is killed or paused at random, one is paused at
-// least.
+// stagger is how long after a zombie its sidecar follows.
+const stagger = 1500 * time.Millisecond
+
+// plan makes the faults of a seed. A component becomes a zombie; while it sleeps, everything of the other host and the
+// database is killed; after it has woken up, everything of its host; what is left is killed or paused at random, one
+// is paused at least.
 func plan(random *rand.Rand, hosts []string, faults int) []fault {
 	shuffled := random.Perm(len(hosts))
 	sleeper, other := hosts[shuffled[0]], hosts[shuffled[1]]
 	dead := fault{
 		After: after(random), Sort: zombie, Victim: "component " + sleeper,
-		For: time.Duration(8000+random.IntN(4000)) * time.Millisecond,
+		For: time.Duration(9000+random.IntN(3000)) * time.Millisecond, Sidecar: []sort{pause, kill}[random.IntN(2)],
 	}
-	// The sidecar of the zombie is not struck while that sleeps: it would wait for it at its start.
+	// Somebody has to live elsewhere: placement gives a silent sidecar up after 5 s.
 	early := []string{"handler " + other, "component " + other, "daprd " + other, database}
 	late := []string{"handler " + sleeper, "component " + sleeper, "daprd " + sleeper}
 	for _, list := range [][]string{early, late} {
 		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	}
 	all := []fault{dead}
-	for _, v := range append(early[:asleep:asleep], late...) {
+	for _, v := range append(early, late...) {
 		all = append(all, fault{After: after(random), Sort: kill, Victim: v, For: time.Duration(random.IntN(600)) * time.Millisecond})
 	}
 	for n := 0; len(all) < max(faults, leastFaults); n++ {
@@ -117,30 +126,30 @@ type nemesis struct {
 	history *history
 	// failed is the clients' count of attempts without an answer.
 	failed *atomic.Int64
+	// conflicts that the component of a host has counted in its life.
+	conflicts func(ctx context.Context, host string) (int, error)
 }
 
 // strike carries the plan out and brings every victim back. A zombie sleeps while the blows after it fall.
 func (n *nemesis) strike(ctx context.Context, faults []fault) ([]blow, error) {
 	blows := make([]blow, len(faults))
-	waking := map[string]*sync.WaitGroup{}
-	defer func() {
-		for _, w := range waking {
-			w.Wait()
-		}
-	}()
+	var waking sync.WaitGroup
+	defer waking.Wait()
+	var asleepErr error
 	for i, f := range faults {
 		if !sleep(ctx, f.After) {
 			return blows[:i], ctx.Err()
 		}
-		if w := waking[f.Victim]; w != nil {
-			w.Wait() // a zombie is killed only after it has walked
+		if i > asleep {
+			waking.Wait()
+			if asleepErr != nil {
+				return blows[:i], asleepErr
+			}
 		}
 		b := &blows[i]
 		*b = blow{fault: f, At: n.history.now()}
 		if f.Sort == zombie {
-			w := new(sync.WaitGroup)
-			waking[f.Victim] = w
-			w.Go(func() { n.stop(ctx, b) })
+			waking.Go(func() { asleepErr = n.bury(ctx, b) })
 			continue
 		}
 		if f.Sort == pause {
@@ -165,6 +174,40 @@ func (n *nemesis) stop(ctx context.Context, b *blow) {
 	b.Struck = v.Pid() == pid && v.Signal(syscall.SIGCONT) == nil && b.Struck
 	sleep(ctx, aftermath)
 	b.Until, b.Failures = n.history.now(), n.failed.Load()-before
+}
+
+// bury makes a zombie.
+func (n *nemesis) bury(ctx context.Context, b *blow) error {
+	v, before := n.victims[b.Victim], n.failed.Load()
+	host := strings.TrimPrefix(b.Victim, "component ")
+	sidecar := n.victims["daprd "+host]
+	pid := v.Pid()
+	conflicts, err := n.conflicts(ctx, host)
+	if err != nil {
+		return fmt.Errorf("ask %s for its conflicts: %w", b.Victim, err)
+	}
+	b.Struck = pid != 0 && v.Signal(syscall.SIGSTOP) == nil
+	sleep(ctx, stagger)
+	if b.Sidecar == kill {
+		sidecar.Kill()
+	} else {
+		b.Struck = sidecar.Signal(syscall.SIGSTOP) == nil && b.Struck
+	}
+	sleep(ctx, b.For-stagger)
+	b.Struck = v.Pid() == pid && v.Signal(syscall.SIGCONT) == nil && b.Struck
+	if b.Sidecar == pause {
+		b.Struck = sidecar.Signal(syscall.SIGCONT) == nil && b.Struck
+	} else if err := revive(ctx, sidecar); err != nil {
+		return fmt.Errorf("bring the sidecar of %s back: %w", b.Victim, err)
+	}
+	sleep(ctx, 2*time.Second)
+	b.Until, b.Failures = n.history.now(), n.failed.Load()-before
+	after, err := n.conflicts(ctx, host)
+	if err != nil {
+		return fmt.Errorf("ask %s for its conflicts: %w", b.Victim, err)
+	}
+	b.Conflicts = after - conflicts
+	return nil
 }
 
 func (n *nemesis) kill(ctx context.Context, b *blow) error {
