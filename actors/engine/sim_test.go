@@ -109,10 +109,16 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 		p := float64(s.pick(8)) / 100
 		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
 	}
-	trouble := float64(s.pick(5)) / 100
+	trouble, snapshots := float64(s.pick(5))/100, float64(s.pick(3))/4
 	script := func(ctx context.Context, a *account, turn Turn) (Reply, error, bool) {
 		if s.chance(0.3) {
 			time.Sleep(time.Duration(s.pick(40)) * time.Millisecond)
+		}
+		if turn.Command.Method == "add" && s.chance(snapshots) {
+			sum := a.balance + number(&turn.Command.Payload)
+			r := a.reply(sum, Event{Payload: turn.Command.Payload})
+			r.Snapshot = amount(sum)
+			return r, nil, true
 		}
 		if !s.chance(trouble) {
 			return Reply{}, nil, false
@@ -192,6 +198,12 @@ func (s *sim) read(t *testing.T, j journal.Reader) {
 	}
 }
 
+// edition is a bank that is found anew.
+type edition struct {
+	*bank
+	number int
+}
+
 // client carries out one logical command.
 func (s *sim) client(rigs []*rig, tag string) {
 	o := op{id: fmt.Sprint("e", s.pick(simEntities)), tag: tag, method: "add", amount: int64(s.pick(9) + 1), harmless: true}
@@ -219,6 +231,8 @@ func (s *sim) client(rigs []*rig, tag string) {
 			r.Disown(c.Ref)
 		case 1:
 			r.DisownAll()
+		case 2:
+			r.Serve([]Service{{Name: bankService, Persistence: "bank", Function: edition{r.bank, s.pick(1 << 20)}}})
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		if s.chance(0.05) {
