@@ -107,7 +107,7 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 			continue
 		}
 		p := float64(s.pick(8)) / 100
-		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
+		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Again: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
 	}
 	trouble, snapshots := float64(s.pick(5))/100, float64(s.pick(3))/4
 	script := func(ctx context.Context, a *account, turn Turn) (Reply, error, bool) {
@@ -165,18 +165,24 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 	for _, faulty := range journals {
 		faulty.Chance(0, journaltest.Rates{})
 	}
-	// Liveness: with the faults gone, every entity answers.
+	// Liveness: with the faults gone, every entity answers, and can be written to.
 	for n := range simEntities {
-		c := command(fmt.Sprint("e", n), "get", 0)
-		var err error
-		for range 40 {
-			if _, err = rigs[n%2].Handle(t.Context(), c); err == nil {
-				break
+		for _, method := range []string{"get", "add"} {
+			tag := fmt.Sprintf("last.%s.%d", method, n)
+			o := op{id: fmt.Sprint("e", n), tag: tag, method: method, amount: 1, call: s.clock.Add(1)}
+			c := keyed(command(o.id, method, 0), tag)
+			c.Payload.Data = []byte("1:" + tag)
+			for range 40 {
+				if o.outcome, o.err = rigs[n%2].Handle(t.Context(), c); o.err == nil {
+					break
+				}
+				time.Sleep(time.Second)
 			}
-			time.Sleep(time.Second)
-		}
-		if err != nil {
-			t.Errorf("e%d does not answer after the faults: %v", n, err)
+			if o.err != nil {
+				t.Errorf("%s does not answer %s after the faults: %v", o.id, method, o.err)
+			}
+			o.end = s.clock.Add(1)
+			s.history = append(s.history, o)
 		}
 	}
 	for _, r := range rigs {
@@ -317,6 +323,9 @@ func (s *sim) check(total *simTotals) {
 			// A refusal leaves no record. An attempt that was still under way elsewhere may have succeeded after it.
 			if stored && o.harmless {
 				t.Errorf("%s: %s is in the journal, though it was refused", o.id, o.tag)
+			}
+			if stored && o.outcome.Sequence >= ev.Sequence {
+				t.Errorf("%s: %s was refused at %d, where it had been applied at %d", o.id, o.tag, o.outcome.Sequence, ev.Sequence)
 			}
 			if stored {
 				history = append(history, porcupine.Operation{ClientId: len(s.history) + n, Input: [2]any{o.id, in}, Call: o.call, Return: 1 << 40,

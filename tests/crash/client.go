@@ -24,6 +24,8 @@ type client struct {
 	id       int
 	random   *rand.Rand
 	sidecars []*harness.Client
+	// at is the sidecar in use: the other one after a failure, and any of them now and then.
+	at       int
 	accounts []string
 	history  *history
 	// failed counts the attempts that brought no answer: the sign that faults were felt.
@@ -42,6 +44,9 @@ func (c *client) Run(ctx context.Context) {
 			o.Kind, o.Amount = get, 0
 		case r < 4:
 			o.Kind, o.Amount = withdraw, 1+c.random.Int64N(40)
+		}
+		if c.random.IntN(8) == 0 {
+			c.at = c.random.IntN(len(c.sidecars))
 		}
 		c.settle(context.WithoutCancel(ctx), &o)
 		c.history.add(o)
@@ -63,11 +68,11 @@ func (c *client) settle(ctx context.Context, o *operation) {
 	o.Verdict = unknown
 	for o.Verdict == unknown && ctx.Err() == nil {
 		o.Attempts++
-		sidecar := c.random.IntN(len(c.sidecars))
 		if o.Attempts == 1 {
-			o.Sidecar = sidecar
+			o.Sidecar = c.at
 		}
-		if err := c.attempt(ctx, o, c.sidecars[sidecar]); err != nil {
+		if err := c.attempt(ctx, o, c.sidecars[c.at]); err != nil {
+			c.at = (c.at + 1) % len(c.sidecars)
 			o.Error = err.Error()
 			c.failed.Add(1)
 			time.Sleep(time.Duration(20+c.random.IntN(150)) * time.Millisecond)
