@@ -13,6 +13,7 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,8 @@ type Component struct {
 	metrics  *admin.Metrics
 	starts   chan start
 	host     atomic.Pointer[host]
+	// incarnation is this process, whichever host it runs.
+	incarnation string
 }
 
 // start asks for a host with these settings.
@@ -70,7 +73,10 @@ func New(c Config) (*Component, error) {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	comp := &Component{config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start)}
+	comp := &Component{
+		config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start),
+		incarnation: rand.Text(),
+	}
 	comp.building, err = building.New(building.Config{
 		Folder: settings.SocketFolder, Name: settings.SocketName, Mode: settings.SocketMode,
 		Base:         c.Base,
