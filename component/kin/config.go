@@ -6,10 +6,10 @@
 //	host ── report: journal, name, good for … ──► whichever host has the actor
 //	     ◄── the hosts that reported another journal ──
 //
-// Each host reports when its actor types are registered, when the actor may have moved, and every 30 s; every 5 s while
-// there is another journal. The actor's reports are in memory: when it moves, the hosts report to its new place. Until
-// then a host keeps to what it knows, for as long as the report of the other host was good for: that is how a verdict
-// neither flickers when the actor moves nor outlives the other host by more than a few seconds.
+// Each host reports every 30 s, and every 5 s while there is another journal, or when its actor types have been
+// registered or the actor may have moved. The actor's reports are in memory: when it moves, the hosts report to its new
+// place. Until then a host keeps to what it knows, for as long as the report of the other host was good for. That is how
+// a verdict does not flicker when the actor moves, and outlives the other host by 20 s at most.
 //
 // A verdict makes hosts unready and is logged, and that is all: commands are still carried out. A host cannot know which
 // of the journals is the right one, and a mistake here must not stop what works. That hosts cannot meet is no verdict.

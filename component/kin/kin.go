@@ -22,8 +22,13 @@ const (
 	goodbyeTimeout = 500 * time.Millisecond
 )
 
-// hurry is how much more often hosts report that have another journal.
-const hurry = 6
+const (
+	// hurry is how much more often hosts report that have another journal, or that have something new.
+	hurry = 6
+	// settling is the number of reports after something has changed of which each comes in a hurry: the answer to the
+	// first one names nobody who has not reported yet.
+	settling = 2
+)
 
 // Kin is one host that compares its journal. It is also the actors at which hosts meet, of the app ids whose actor has
 // been placed here. All methods may be called from many goroutines at once.
@@ -55,17 +60,20 @@ func New(config Config) (*Kin, error) {
 // Run reports until ctx ends, and takes its report back then. It is called once.
 func (k *Kin) Run(ctx context.Context) error {
 	retry, last, warned := soon, time.Now(), false
+	unsettled := settling
 	for {
 		wait := soon
 		if k.config.Hosting() == nil {
-			pace := k.pace()
+			pace := k.pace(unsettled > 0)
 			err := k.compare(ctx, callTimeout, k.validity(pace))
 			switch {
 			case ctx.Err() != nil:
 			case err == nil:
+				unsettled--
 				// Never later than the report promises.
-				wait, retry, last, warned = min(pace, k.pace()), soon, time.Now(), false
+				wait, retry, last, warned = min(pace, k.pace(false)), soon, time.Now(), false
 			default:
+				unsettled = settling
 				wait, retry = retry, min(2*retry, k.config.Interval)
 				k.config.Log.Debug("compare journals", "error", err, "retry", wait)
 				// Longer than a start or a rebalance takes.
@@ -75,34 +83,36 @@ func (k *Kin) Run(ctx context.Context) error {
 				}
 			}
 		} else {
-			last = time.Now()
+			unsettled, last = settling, time.Now()
 		}
 		k.tell()
-		if !k.pause(ctx, wait) {
+		if k.pause(ctx, wait) {
+			unsettled = settling
+		}
+		if ctx.Err() != nil {
 			k.leave(context.WithoutCancel(ctx))
 			return nil
 		}
 	}
 }
 
-// pause waits, with jitter, or until something has changed. It reports false at the end of ctx.
-func (k *Kin) pause(ctx context.Context, wait time.Duration) bool {
+// pause waits, with jitter, until ctx ends or something changes, which it reports.
+func (k *Kin) pause(ctx context.Context, wait time.Duration) (changed bool) {
 	timer := time.NewTimer(time.Duration(float64(wait) * (0.9 + 0.2*rand.Float64())))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+		return false
 	case <-k.changed:
 	}
 	timer.Reset(soon)
 	select {
 	case <-ctx.Done():
-		return false
 	case <-timer.C:
-		return true
 	}
+	return true
 }
 
 func (k *Kin) change() {
@@ -203,8 +213,8 @@ func (k *Kin) Ready() error {
 }
 
 // pace is the time between two reports.
-func (k *Kin) pace() time.Duration {
-	if len(k.names()) > 0 {
+func (k *Kin) pace(unsettled bool) time.Duration {
+	if unsettled || len(k.names()) > 0 {
 		return k.config.Interval / hurry
 	}
 	return k.config.Interval

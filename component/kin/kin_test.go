@@ -199,7 +199,7 @@ func TestSameJournal(t *testing.T) {
 		always(t, 10*time.Minute, "ready", ready(a, b))
 		a.stop()
 		b.stop()
-		if w.calls < 2*18 || w.calls > 2*25 {
+		if w.calls < 2*19 || w.calls > 2*25 {
 			t.Errorf("%d reports of two hosts in 10 minutes", w.calls)
 		}
 		if n := a.log.count("ERROR") + a.log.count("WARN") + a.log.count("INFO"); n > 0 {
@@ -287,7 +287,7 @@ func TestFailure(t *testing.T) {
 			t.Errorf("%d attempts in an hour", w.calls)
 		}
 		w.set(func() { w.err = nil })
-		within(t, time.Minute, "both unready", unready(a, b))
+		within(t, 70*time.Second, "both unready", unready(a, b))
 		w.set(func() { w.err = actors.Errorf(actors.Unavailable, "the sidecar is away") })
 		within(t, 46*time.Second, "both ready", ready(a, b))
 	})
