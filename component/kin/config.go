@@ -9,7 +9,8 @@
 // Each host reports every 30 s, and every 5 s while there is another journal, or when its actor types have been
 // registered or the actor may have moved. The actor's reports are in memory: when it moves, the hosts report to its new
 // place. Until then a host keeps to what it knows, for as long as the report of the other host was good for. That is how
-// a verdict does not flicker when the actor moves, and outlives the other host by 20 s at most.
+// a verdict does not flicker when the actor moves, and outlives the other host by 20 s at most, or
+// by 45 s if that one never knew.
 //
 // A verdict makes hosts unready and is logged, and that is all: commands are still carried out. A host cannot know which
 // of the journals is the right one, and a mistake here must not stop what works. That hosts cannot meet is no verdict.
