@@ -106,6 +106,9 @@ func New(c Config) (*Component, error) {
 // Serving is closed when a sidecar may be started.
 func (c *Component) Serving() <-chan struct{} { return c.building.Ready() }
 
+// GracePeriod is the time that Run may take to end.
+func (c *Component) GracePeriod() time.Duration { return c.settings.GracePeriod }
+
 // Run serves until ctx ends, then stops in the order of a command's way: not ready any more, the socket takes no more and
 // answers what it has, the host does the same, the journal closes, and health is the last to be served. It returns nil
 // after such an end, an error if it takes longer than the grace period. It may be called once.
