@@ -228,8 +228,7 @@ func (c *Component) replace(ctx context.Context, current *running, s start) (*ru
 	if err := c.finish(current, kept); err != nil {
 		c.log.Error("stop the host that is replaced", keyError, err)
 	}
-	c.log.Info("started", "role", next.role(), "journal", s.settings.Journal.Scheme, "sidecar", s.settings.DaprGRPCEndpoint,
-		"replaces_another", current != nil)
+	c.log.Info("started", "role", next.role(), "journal", next.journalScheme(), "sidecar", s.settings.DaprGRPCEndpoint)
 	current = launch(ctx, next)
 	c.problem.Store(nil)
 	c.host.Store(next)

@@ -265,6 +265,36 @@ func TestStopsInTime(t *testing.T) {
 	}
 }
 
+// What does not stop within the grace period is left, and that is said. Here the socket's drain takes up all of it, and
+// the actor host's is still to come.
+func TestGracePeriod(t *testing.T) {
+	t.Parallel()
+	sidecar, function := beginSidecar(t), beginFunction(t, shop)
+	sidecar.invoked = make(chan struct{}, 1)
+	p := begin(t, folder(t), map[string]string{"daprGrpcEndpoint": sidecar.address, "drainTimeout": "300ms", "gracePeriod": "300ms"})
+	p.fails = "it takes longer than gracePeriod (300ms)"
+	p.mustInit(map[string]string{"journal": "memory:", "userFunction": function.address})
+	if err := p.initBinding(nil); err != nil {
+		t.Fatal(err)
+	}
+	stream := <-sidecar.streams
+	stream.invoke("1", "Cart", "a", "Wait")
+	<-function.waiting
+	cut := make(chan error, 1)
+	go func() {
+		_, err := p.invoke(shop, "elsewhere", "Add")
+		cut <- err
+	}()
+	<-sidecar.invoked
+	if err := p.stop(); err == nil {
+		t.Error("it says that it has stopped")
+	}
+	if err := <-cut; err == nil {
+		t.Error("a request that was cut off had an answer")
+	}
+	close(function.letGo)
+}
+
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	sidecar := beginSidecar(t)

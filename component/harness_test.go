@@ -20,6 +20,7 @@ import (
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -59,6 +60,8 @@ type process struct {
 	conn   *grpc.ClientConn
 	// stop ends it and returns what Run did.
 	stop func() error
+	// fails is in the error that Run is to return, if any.
+	fails string
 }
 
 // begin runs a component until the test's end. Its base settings are those given, on a free admin port, in the folder.
@@ -89,7 +92,7 @@ func begin(t *testing.T, folder string, base map[string]string, change ...func(*
 		return err
 	})
 	t.Cleanup(func() {
-		if err := p.stop(); err != nil {
+		if err := p.stop(); (err != nil) != (p.fails != "") || err != nil && !strings.Contains(err.Error(), p.fails) {
 			t.Errorf("Run: %v", err)
 		}
 		if t.Failed() {
@@ -215,6 +218,8 @@ type sidecar struct {
 	refusal    error
 	streams    chan *stream
 	asked      int
+	// invoked takes the invocations of actors elsewhere, which get no answer. Nil refuses them.
+	invoked chan struct{}
 }
 
 // stream is an actor stream that has been registered.
@@ -272,6 +277,15 @@ func (s *sidecar) GetMetadata(context.Context, *runtime.GetMetadataRequest) (*ru
 		Id: "shop", RegisteredComponents: s.components,
 		ActorRuntime: &runtime.ActorRuntime{RuntimeStatus: runtime.ActorRuntime_INITIALIZING, HostReady: true},
 	}, nil
+}
+
+func (s *sidecar) InvokeActor(ctx context.Context, _ *runtime.InvokeActorRequest) (*runtime.InvokeActorResponse, error) {
+	if s.invoked == nil {
+		return nil, status.Error(codes.Unimplemented, "nobody is elsewhere")
+	}
+	s.invoked <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 func (s *sidecar) SubscribeActorEventsAlpha1(g runtime.Dapr_SubscribeActorEventsAlpha1Server) error {

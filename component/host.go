@@ -134,6 +134,14 @@ func (h *host) role() string {
 	}
 }
 
+// journalScheme is the kind of journal it has.
+func (h *host) journalScheme() string {
+	if h.journal == nil {
+		return "none"
+	}
+	return h.settings.Journal.Scheme
+}
+
 func reads(r config.Reads) engine.Reads {
 	if r == config.Cached {
 		return engine.Cached

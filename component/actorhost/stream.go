@@ -122,6 +122,8 @@ func (s *Stream) Run(ctx context.Context) error {
 		refusal := refused(err)
 		if refusal != nil {
 			err, wait = refusal, jitter(retryRefused)
+		} else if status.Code(err) == codes.Unavailable && !registered {
+			err = fmt.Errorf("%w; is daprd running, and is its gRPC port the one of daprGrpcEndpoint?", err)
 		}
 		s.setReady(fmt.Errorf("the actor stream is down: %w", err))
 		s.warn(err, refusal != nil)
