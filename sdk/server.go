@@ -102,6 +102,9 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(s.config.MaxMessageBytes),
 		grpc.MaxSendMsgSize(s.config.MaxMessageBytes),
+		// Fixed windows: gRPC would otherwise measure the line with pings, and the component is next to us.
+		grpc.InitialWindowSize(1<<20),
+		grpc.InitialConnWindowSize(16<<20),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	cloudstate.RegisterEntityDiscoveryServer(server, &discovery{spec: spec, peer: &streams.peer, log: s.config.Logger})

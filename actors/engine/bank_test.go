@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,10 @@ type bank struct {
 	script func(ctx context.Context, a *account, t Turn) (Reply, error, bool)
 	// opening is called first by Open.
 	opening func(ctx context.Context, s Start) error
+
+	// eager sessions take commands ahead; ahead counts them.
+	eager bool
+	ahead atomic.Int64
 
 	mu    sync.Mutex
 	opens int
@@ -72,7 +77,40 @@ func (b *bank) Open(ctx context.Context, s Start) (Session, error) {
 		b.open = make(map[*account]bool)
 	}
 	b.open[a] = true
+	if b.eager {
+		return &eager{account: a}, nil
+	}
 	return a, nil
+}
+
+// eager is an account that takes commands ahead, and checks that they come in the order in which they were given.
+type eager struct {
+	*account
+	given []Turn
+}
+
+func (s *eager) Ahead(_ context.Context, turns []Turn) {
+	for k, t := range turns {
+		if k > 0 && t.Sequence != UnknownSequence {
+			s.bank.t.Errorf("command %d ahead of %s has the sequence %d", k, s.ref, t.Sequence)
+		}
+		s.given = append(s.given, t)
+		s.bank.ahead.Add(1)
+	}
+	if len(s.given) > aheadCommands+1 {
+		s.bank.t.Errorf("%d commands ahead of %s", len(s.given), s.ref)
+	}
+}
+
+func (s *eager) Handle(ctx context.Context, t Turn) (Reply, error) {
+	if len(s.given) > 0 {
+		want := s.given[0].Command
+		if s.given = s.given[1:]; want.Method != t.Command.Method || want.Key != t.Command.Key ||
+			string(want.Payload.Data) != string(t.Command.Payload.Data) {
+			s.bank.t.Errorf("%s handles %s %s, but was given %s %s", s.ref, t.Command.Method, t.Command.Payload.Data, want.Method, want.Payload.Data)
+		}
+	}
+	return s.account.Handle(ctx, t)
 }
 
 func (a *account) enter(t Turn) {

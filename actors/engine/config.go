@@ -35,6 +35,9 @@ type Config struct {
 	ActivationTimeout time.Duration
 	// AppendTimeout is for one batch in the journal, after which its appends are in doubt. Defaults to 10 seconds.
 	AppendTimeout time.Duration
+	// Gather is how long a batch of appends may wait for turns in progress to join it, and never longer than the journal
+	// took for the batch before. Defaults to 1 millisecond, -1 does not wait.
+	Gather time.Duration
 	// ResolveTimeout is how long to ask a journal about an append in doubt, before the caller is told that nobody
 	// knows. Defaults to 30 seconds.
 	ResolveTimeout time.Duration
@@ -132,6 +135,9 @@ func (c *Config) validate() error {
 		if *n.value < n.least {
 			problems = append(problems, fmt.Errorf("%s is %d; at least %d is needed", n.name, *n.value, n.least))
 		}
+	}
+	if c.Gather == 0 {
+		c.Gather = time.Millisecond
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

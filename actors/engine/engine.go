@@ -22,7 +22,7 @@ type Engine struct {
 	timers sync.Pool
 
 	// Doorbells, of capacity 1.
-	toCommit, toCheck, toSweep chan struct{}
+	toCommit, toCheck, toSweep, gathered chan struct{}
 
 	workers sync.WaitGroup
 
@@ -34,13 +34,16 @@ type Engine struct {
 	appends   []*work
 	questions []question
 	// tick counts what was sent to the journal.
-	tick     uint64
-	inflight int
-	buffered int
-	resting  int
-	sweepAt  time.Time
-	ran      bool
-	stopping bool
+	tick uint64
+	// turning counts the turns that sessions are handling; gathering says that a batch waits for them.
+	turning   int
+	gathering bool
+	inflight  int
+	buffered  int
+	resting   int
+	sweepAt   time.Time
+	ran       bool
+	stopping  bool
 	// quiet is closed when stopping has come to its end. It is nil unless somebody waits.
 	quiet chan struct{}
 	// after is called once the mutex is released.
@@ -57,6 +60,7 @@ func New(c Config) (*Engine, error) {
 		config:      c,
 		activations: make(chan struct{}, c.MaxActivations),
 		toCommit:    make(chan struct{}, 1),
+		gathered:    make(chan struct{}, 1),
 		toCheck:     make(chan struct{}, 1),
 		toSweep:     make(chan struct{}, 1),
 		services:    make(map[string]*service),

@@ -27,6 +27,20 @@ type Session interface {
 	Close()
 }
 
+// Ahead is implemented by sessions that take commands before the answers to earlier ones have come, which saves a busy
+// entity the way there and back between two commands.
+type Ahead interface {
+	Session
+	// Ahead gives the session commands. Handle is called for them next, one after the other in the same order, and then
+	// only waits for the answer. Only the first may have a known sequence. Ahead does not wait for answers; an end of ctx
+	// ends the session, and what goes wrong shows in Handle. A session that ends leaves those without an answer as if
+	// they had not been given: nothing comes of them.
+	Ahead(ctx context.Context, turns []Turn)
+}
+
+// UnknownSequence is the Sequence of a Turn that is given before the one ahead of it has ended.
+const UnknownSequence = -1
+
 var (
 	// ErrSessionEnded says that the session was over before the command could be given to it: the user function has
 	// not seen the command.
@@ -59,7 +73,7 @@ type Event struct {
 // Turn is one command, given to a session.
 type Turn struct {
 	Command actors.Command
-	// Sequence of the entity before the command.
+	// Sequence of the entity before the command, or UnknownSequence.
 	Sequence int64
 }
 

@@ -42,6 +42,8 @@ type instance struct {
 	queue   works
 	current *work
 	pending works
+	// ahead are the turns that the worker gives to the session next.
+	ahead []Turn
 	// writing counts pending appends that have not landed, launched those that are on their way.
 	writing, launched int
 

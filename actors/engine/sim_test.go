@@ -44,12 +44,12 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("seeds from %d: %.0f a second; %+v", first, float64(*simCount)/time.Since(began).Seconds(), *total)
-	if *simCount >= 100 && (total.unknown == 0 || total.repeated == 0 || total.conflicts == 0 || total.struck == 0) {
+	if *simCount >= 100 && (total.unknown == 0 || total.repeated == 0 || total.conflicts == 0 || total.struck == 0 || total.ahead == 0) {
 		t.Error("the simulation did not reach what it is for")
 	}
 }
 
-type simTotals struct{ acked, failed, unknown, repeated, conflicts, struck int }
+type simTotals struct{ acked, failed, unknown, repeated, conflicts, struck, ahead int }
 
 type sim struct {
 	t      *testing.T
@@ -144,7 +144,7 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 	for n := range 2 {
 		resident := []int{-1, 1, 100}[s.pick(3)]
 		batch := []int{1, 3, 256}[s.pick(3)]
-		rigs = append(rigs, start(t, &bank{script: script}, func(c *Config) {
+		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0}, func(c *Config) {
 			c.Journal, c.Observer = journals[n], observer
 			c.CommandTimeout, c.ResolveTimeout, c.AppendTimeout = 2*time.Second, time.Second, 500*time.Millisecond
 			c.Idle, c.MaxResident, c.MaxBatch = 300*time.Millisecond, resident, batch
@@ -162,6 +162,9 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 		clients.Go(meanwhile)
 	}
 	clients.Wait()
+	for _, r := range rigs {
+		s.totals.ahead += int(r.bank.ahead.Load())
+	}
 	for _, faulty := range journals {
 		faulty.Chance(0, journaltest.Rates{})
 	}
@@ -354,6 +357,7 @@ func (s *sim) check(total *simTotals) {
 		t.Error("the check took too long")
 	}
 	total.acked += s.totals.acked
+	total.ahead += s.totals.ahead
 	total.failed += s.totals.failed
 	total.unknown += s.totals.unknown
 	total.repeated += s.totals.repeated

@@ -73,7 +73,8 @@ func (e *Engine) next(i *instance) (*work, task) {
 		return nil, recovering
 	}
 	now := time.Now()
-	for i.queue.n > 0 && !i.queue.first.deadline.After(now) {
+	// What the session was given ahead is begun; its deadline ends the session.
+	for i.queue.n > 0 && i.queue.first.stage == queued && !i.queue.first.deadline.After(now) {
 		e.expire(i.queue.pop())
 	}
 	s := e.services[i.service.Name]
@@ -87,9 +88,11 @@ func (e *Engine) next(i *instance) (*work, task) {
 	case !i.wants():
 	case i.session != nil:
 		w := i.queue.pop()
+		e.lookAhead(i, w, w.stage == handling)
 		w.stage = handling
 		w.tries++
 		i.current = w
+		e.turning++
 		return w, turning
 	case s == nil:
 		i.reopen = false
@@ -102,6 +105,7 @@ func (e *Engine) next(i *instance) (*work, task) {
 		return nil, opening
 	}
 	i.running = false
+	i.ahead = nil
 	e.rest(i)
 	return nil, halt
 }
@@ -119,6 +123,7 @@ func (e *Engine) shut(i *instance, reason Reason) {
 	}
 	session, name := i.session, i.service.Name
 	i.session = nil
+	i.takeBack()
 	e.after = append(e.after, func() {
 		session.Close()
 		e.config.Observer.Passivated(name, reason)
@@ -129,6 +134,10 @@ func (e *Engine) shut(i *instance, reason Reason) {
 func (e *Engine) turn(i *instance, w *work) {
 	ctx, cancel := context.WithDeadline(e.ctx, w.deadline)
 	began := time.Now()
+	if len(i.ahead) > 0 {
+		i.session.(Ahead).Ahead(ctx, i.ahead)
+		clear(i.ahead)
+	}
 	reply, err := i.session.Handle(ctx, Turn{Command: w.command, Sequence: i.sequence})
 	e.config.Observer.Turned(w.command.Service, time.Since(began))
 	late := ctx.Err() != nil
@@ -150,6 +159,7 @@ func (e *Engine) turn(i *instance, w *work) {
 
 	e.mu.Lock()
 	defer e.unlock()
+	defer e.turned()
 	i.current = nil
 	if err != nil {
 		e.fault(i, w, err, late)

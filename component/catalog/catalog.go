@@ -25,7 +25,7 @@ const (
 )
 
 // Extensions of the protocol that the component understands, in the order in which it announces them.
-var Extensions = []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets"}
+var Extensions = []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline"}
 
 var entityTypes = map[actors.Kind]string{
 	actors.EventSourced: "cloudstate.eventsourced.EventSourced",

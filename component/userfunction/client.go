@@ -50,6 +50,8 @@ type Config struct {
 	// is served has changed. function gives the Function of a service by its full name, nil for a service that has
 	// none. Functions of an earlier call go on working as long as the user function understands them.
 	OnChange func(c *catalog.Catalog, function func(service string) engine.Function)
+	// Observe, if set, is told of every attempt at discovery: ok, unreachable or invalid.
+	Observe func(result string)
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -70,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnChange == nil {
 		c.OnChange = func(*catalog.Catalog, func(string) engine.Function) {}
+	}
+	if c.Observe == nil {
+		c.Observe = func(string) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -174,6 +179,12 @@ func (c *Client) Run(ctx context.Context) error {
 // what it serves is.
 const pingAfter = 6 * time.Minute
 
+// The bytes that the user function may send before they are read: on one session, and on all together.
+const (
+	streamWindow = 1 << 20
+	connWindow   = 16 << 20
+)
+
 func (c *Client) dial() (*grpc.ClientConn, error) {
 	target := c.config.Address
 	if !strings.HasPrefix(target, "unix:") {
@@ -184,6 +195,10 @@ func (c *Client) dial() (*grpc.ClientConn, error) {
 		grpc.WithNoProxy(), // the user function is next to us
 		grpc.WithIdleTimeout(0),
 		grpc.WithDisableServiceConfig(),
+		// With windows of its own choosing gRPC measures the line all the time, with pings that cost more than many
+		// a command. There is nothing to find out about a line that never leaves the machine.
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.config.MaxMessage), grpc.MaxCallSendMsgSize(c.config.MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: 20 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{

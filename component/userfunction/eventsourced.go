@@ -30,7 +30,7 @@ type function struct {
 	log     *slog.Logger
 
 	// Extensions that both sides know.
-	codes, metadata, sequence, idempotency, events bool
+	codes, metadata, sequence, idempotency, events, pipeline bool
 
 	// warned holds the methods whose replies have been complained about.
 	warned sync.Map
@@ -49,6 +49,7 @@ func newFunction(c *Client, conn *grpc.ClientConn, reports cloudstate.EntityDisc
 		sequence:    s.Extensions["sequence"],
 		idempotency: s.Extensions["idempotency"],
 		events:      s.Extensions["events"],
+		pipeline:    s.Extensions["pipeline"],
 	}
 }
 
@@ -62,6 +63,9 @@ func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session
 	err := s.begin(life, start)
 	if !stop() && err == nil {
 		err = ctx.Err()
+	}
+	if err == nil && f.pipeline {
+		return &pipelined{s}, nil
 	}
 	if err == nil {
 		return s, nil

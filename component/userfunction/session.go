@@ -39,8 +39,10 @@ type session struct {
 
 	// mu is held during a turn, so that Close can tell whether there is one.
 	mu sync.Mutex
-	// commands given so far; the last one's id.
+	// commands whose turn has come; the last one's id.
 	commands int64
+	// ahead counts the commands sent before their turn.
+	ahead int64
 	// over says that no command may be given any more.
 	over   bool
 	closed bool
@@ -63,17 +65,39 @@ func (s *session) Handle(ctx context.Context, t engine.Turn) (engine.Reply, erro
 	return reply, err
 }
 
+// pipelined is a session with a user function that reads commands before it has answered the one at hand.
+type pipelined struct{ *session }
+
+// Ahead implements engine.Ahead. What cannot be sent is left to Handle, which finds out why.
+func (s *pipelined) Ahead(ctx context.Context, turns []engine.Turn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	defer context.AfterFunc(ctx, s.cancel)()
+	for _, t := range turns {
+		if s.stream.Send(s.command(t, s.commands+s.ahead+1)) != nil {
+			return
+		}
+		s.ahead++
+	}
+}
+
 func (s *session) turn(ctx context.Context, t engine.Turn) (engine.Reply, error) {
 	method := t.Command.Method
 	s.commands++
-	switch err := s.stream.Send(&eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Command{Command: s.command(t)}}); {
-	case err == nil:
-	case ctx.Err() != nil:
-		return engine.Reply{}, overdue(ctx, "give "+method+" to", s.ref())
-	case errors.Is(err, io.EOF):
-		return engine.Reply{}, s.ended(method)
-	default:
-		return engine.Reply{}, s.unsent(err, "the command "+method+" to")
+	if s.ahead > 0 {
+		s.ahead--
+	} else if err := s.stream.Send(s.command(t, s.commands)); err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return engine.Reply{}, overdue(ctx, "give "+method+" to", s.ref())
+		case errors.Is(err, io.EOF):
+			return engine.Reply{}, s.ended(method)
+		default:
+			return engine.Reply{}, s.unsent(err, "the command "+method+" to")
+		}
 	}
 	out, err := s.stream.Recv()
 	if err != nil {
@@ -89,18 +113,18 @@ func (s *session) turn(ctx context.Context, t engine.Turn) (engine.Reply, error)
 	return s.reply(reply, method)
 }
 
-func (s *session) command(t engine.Turn) *cloudstate.Command {
-	c := &cloudstate.Command{EntityId: s.id, Id: s.commands, Name: t.Command.Method, Payload: toAny(t.Command.Payload)}
+func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStreamIn {
+	c := &cloudstate.Command{EntityId: s.id, Id: id, Name: t.Command.Method, Payload: toAny(t.Command.Payload)}
 	if s.function.metadata {
 		c.Metadata = toMetadata(t.Command.Metadata)
 	}
-	if s.function.sequence {
+	if s.function.sequence && t.Sequence != engine.UnknownSequence {
 		c.Sequence = t.Sequence
 	}
 	if s.function.idempotency {
 		c.IdempotencyKey = strings.ToValidUTF8(t.Command.Key, "\uFFFD")
 	}
-	return c
+	return &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Command{Command: c}}
 }
 
 // ended is for a stream that was found over when a command was to be sent: that has not been seen. If the user function
@@ -267,6 +291,10 @@ func (s *session) Close() {
 		return
 	}
 	s.closed, s.over = true, true
+	if s.ahead > 0 {
+		// The user function need not handle what nobody wants the answers of.
+		s.cancel()
+	}
 	s.halfClose()
 	if !s.function.client.closing.try(s.await) {
 		s.cancel()

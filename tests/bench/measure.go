@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -16,6 +17,7 @@ type measurement struct {
 
 	window time.Duration
 	used   usage
+	wrote  work
 }
 
 func (m measurement) rate() float64 { return float64(m.done) / m.window.Seconds() }
@@ -97,34 +99,46 @@ func (u usage) since(then usage) usage {
 	return taken
 }
 
+// readings are what is read when a window opens and when it closes.
+type readings struct {
+	used  usage
+	wrote work
+	at    time.Time
+}
+
+func (s *stage) read(ctx context.Context, measured *system) (readings, error) {
+	wrote, err := s.postgres.work(ctx)
+	if err != nil {
+		return readings{}, err
+	}
+
+	used, err := s.meter(measured)
+
+	return readings{used: used, wrote: wrote, at: time.Now()}, err
+}
+
 // measure loads one row for one round.
 func (s *stage) measure(ctx context.Context, o options, r row, round int) (measurement, error) {
 	var (
-		measured      = r.system
-		before, after usage
-		errs          [2]error
-		opened        time.Time
-		m             measurement
+		before, after       readings
+		errBefore, errAfter error
 	)
 
 	l := load{
 		callers: o.callers, warmup: o.warmup, duration: o.duration, seed: o.seed + uint64(round),
-		opened: func() { before, errs[0] = s.meter(measured); opened = time.Now() },
-		closed: func() { m.window = time.Since(opened); after, errs[1] = s.meter(measured) },
+		opened: func() { before, errBefore = s.read(ctx, r.system) },
+		closed: func() { after, errAfter = s.read(ctx, r.system) },
 	}
 
-	var err error
-	if m.result, err = l.run(ctx, r.send, r.ids); err != nil {
-		return m, fmt.Errorf("measure %s: %w", r.name, err)
+	seen, err := l.run(ctx, r.send, r.ids)
+	if err = errors.Join(err, errBefore, errAfter); err != nil {
+		return measurement{}, fmt.Errorf("measure %s: %w", r.name, err)
 	}
 
-	for _, err := range errs {
-		if err != nil {
-			return m, err
-		}
-	}
-
-	m.used = after.since(before)
-
-	return m, nil
+	return measurement{
+		result: seen,
+		window: after.at.Sub(before.at),
+		used:   after.used.since(before.used),
+		wrote:  after.wrote.since(before.wrote),
+	}, nil
 }

@@ -60,7 +60,7 @@ func (p *pgbench) measure(ctx context.Context, o options) (measurement, error) {
 		return measurement{}, err
 	}
 
-	before, err := p.stage.meter(nil)
+	before, err := p.stage.read(ctx, nil)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -70,12 +70,13 @@ func (p *pgbench) measure(ctx context.Context, o options) (measurement, error) {
 		return measurement{}, err
 	}
 
-	after, err := p.stage.meter(nil)
+	after, err := p.stage.read(ctx, nil)
 	if err != nil {
 		return measurement{}, err
 	}
 
-	m.used = after.since(before)
+	m.used = after.used.since(before.used)
+	m.wrote = after.wrote.since(before.wrote)
 	m.used[generator] = taken
 
 	return m, nil

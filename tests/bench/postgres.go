@@ -136,6 +136,29 @@ func (s *server) checkpoint(ctx context.Context) error {
 	return nil
 }
 
+// work is what the server has done since it started. Its backends tell of commits once a second, so a difference over a
+// few seconds is right within some percent; the log's length is exact.
+type work struct {
+	commits int64
+	wal     int64 // bytes of write-ahead log
+}
+
+func (s *server) work(ctx context.Context) (work, error) {
+	const query = `SELECT sum(xact_commit)::bigint, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
+		FROM pg_stat_database`
+
+	var w work
+	if err := s.admin.QueryRowContext(ctx, query).Scan(&w.commits, &w.wal); err != nil {
+		return work{}, fmt.Errorf("ask Postgres what it has done: %w", err)
+	}
+
+	return w, nil
+}
+
+func (w work) since(then work) work {
+	return work{commits: w.commits - then.commits, wal: w.wal - then.wal}
+}
+
 // version is what the server calls itself, without the compiler.
 func (s *server) version(ctx context.Context) (string, error) {
 	var version string

@@ -106,7 +106,7 @@ func (r report) processors(out io.Writer) {
 		t.header = append(t.header, string(who))
 	}
 
-	t.header = append(t.header, "sum", string(idle), "machine busy", "strangers")
+	t.header = append(t.header, "sum", string(idle), "machine busy", "strangers", "commits", "WAL bytes")
 
 	var disturbed bool
 
@@ -125,13 +125,20 @@ func (r report) processors(out io.Writer) {
 			perCommand(measured, working...), perCommand(measured, idle),
 			percent(medianOf(measured, func(m measurement) float64 { return m.share(m.used[machine]) })),
 			percent(foreign),
+			fmt.Sprintf("%.2f", medianOf(measured, func(m measurement) float64 {
+				return float64(m.wrote.commits) / float64(max(1, m.done))
+			})),
+			thousands(int64(medianOf(measured, func(m measurement) float64 {
+				return float64(m.wrote.wal) / float64(max(1, m.done))
+			}))),
 		)...)
 	}
 
 	fmt.Fprintln(out)
 	t.write(out)
 	fmt.Fprintln(out, "The stream host of the echo counts as component, the program of the plain actors as handler;")
-	fmt.Fprintln(out, "strangers are processes that the benchmark has not started, and the kernel.")
+	fmt.Fprintln(out, "strangers are processes that the benchmark has not started, and the kernel. Commits and bytes of")
+	fmt.Fprintln(out, "write-ahead log are Postgres's, per command.")
 
 	if disturbed {
 		fmt.Fprintln(out, "Strangers took a good part of the machine: trust no rate of this run, and ratios only roughly.")

@@ -18,6 +18,7 @@ func measured(latency int64, rates ...int64) []measurement {
 		all[i] = measurement{
 			result: result{latency: newHistogram(), done: rate},
 			window: time.Second,
+			wrote:  work{commits: rate / 4, wal: rate * 100},
 			used:   usage{component: time.Duration(rate) * 50 * time.Microsecond, machine: time.Second / 10},
 		}
 		_ = all[i].latency.RecordValues(latency*1000, rate)
@@ -96,7 +97,7 @@ func TestReport(t *testing.T) {
 		`(?m)^ours +4,000 +50\.\d +50\.\d +50\.\d +7 +0\.40 +2\.00 +12,000$`,
 		`(?m)^hot ours +3,000 +9\.0 +9\.0 +9\.0 +0 +0\.30 +5\.00 +9,000$`,
 		`(?m)^First error of "ours": the third reason$`,
-		`(?m)^ours +- +- +50 +- +- +50 +- +\d+ % +\d+ %$`,
+		`(?m)^ours +- +- +50 +- +- +50 +- +\d+ % +\d+ % +0\.25 +100$`,
 		`(?m)^gate +ours by actor API ÷ echo ≥ 0\.4 +0\.40 +pass$`,
 		`(?m)^goal +ours by actor API ÷ echo ≥ 0\.5 +0\.40 +MISS$`,
 		`(?m)^goal +ours by gateway ÷ pgbench ≥ 0\.65 +- +not measured`,

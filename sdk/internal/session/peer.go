@@ -9,9 +9,10 @@ const (
 	Minor = 2
 )
 
-// Extensions returns the names of the extensions that this SDK understands.
+// Extensions returns the names of the extensions that this SDK understands. "pipeline" says that commands may be sent
+// before the answers to earlier ones have come: a session reads and answers them one by one anyway.
 func Extensions() []string {
-	return []string{"codes", "metadata", "sequence", "idempotency", "events", "json"}
+	return []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline"}
 }
 
 // Peer is what the other side announced. Extension fields are sent only to a peer that understands them.

@@ -2,6 +2,8 @@
 // effects are refused until the SDK offers them.
 package tckmodel
 
+//go:generate sh -c "cd ../../.. && go tool -modfile=.ci/tools/go.mod buf generate . --config .ci/buf.yaml --template .ci/buf.gen.yaml --path sdk/internal/tckmodel/tckmodel.proto"
+
 import (
 	"context"
 	"time"

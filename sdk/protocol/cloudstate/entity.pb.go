@@ -480,7 +480,8 @@ func (x *SideEffect) GetEntityId() string {
 	return ""
 }
 
-// Command is one request to an entity.
+// Command is one request to an entity. With the extension "pipeline" commands may be sent before the replies to earlier
+// ones have come; they are answered in order all the same, and when the stream ends those without a reply have not been.
 type Command struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	EntityId string                 `protobuf:"bytes,1,opt,name=entity_id,json=entityId,proto3" json:"entity_id,omitempty"`

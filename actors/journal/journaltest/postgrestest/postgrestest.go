@@ -44,7 +44,8 @@ func server(t testing.TB) string {
 	return s.URL()
 }
 
-// Main runs the tests of a package and stops the shared server; use it as TestMain's body.
+// Main runs the tests of a package and stops the shared server, for use as TestMain's body. Without it the server goes
+// a moment after the process.
 func Main(m *testing.M) {
 	code := m.Run()
 	if os.Getenv("TEST_DATABASE_URL") == "" && started.Load() {

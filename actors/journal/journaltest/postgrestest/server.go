@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -40,6 +41,9 @@ type Server struct {
 	process     *exec.Cmd
 	ended       chan struct{}
 	output      bytes.Buffer
+
+	janitor *exec.Cmd
+	alive   io.Closer
 }
 
 // Start makes and starts a server. Close it.
@@ -55,6 +59,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, folder: folder}
+	if err := s.hireJanitor(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start a PostgreSQL for tests: %w", err), s.Close())
@@ -160,17 +167,38 @@ func (s *Server) end(signal syscall.Signal) {
 	s.process = nil
 }
 
-// Close kills the server and removes its files.
+// Close kills the server and removes its files. A second Close does nothing.
 func (s *Server) Close() error {
 	s.Kill()
-	return os.RemoveAll(s.folder)
+	if s.janitor == nil {
+		return nil
+	}
+	err := errors.Join(s.alive.Close(), s.janitor.Wait())
+	s.janitor = nil
+	return err
+}
+
+// hireJanitor starts a shell that waits until its input ends, which happens when this process closes it or dies, by
+// whatever death, and then kills the server and removes its files.
+func (s *Server) hireJanitor() (err error) {
+	const script = `cat
+pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null
+for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" 2>/dev/null && exit 0; sleep 0.2; done; exit 1`
+	s.janitor = exec.Command("sh", "-c", script, s.folder)
+	s.janitor.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal is not for it
+	if s.alive, err = s.janitor.StdinPipe(); err != nil {
+		return err
+	}
+	return s.janitor.Start()
 }
 
 func (s *Server) command(program string, args ...string) *exec.Cmd {
 	c := exec.Command(filepath.Join(s.bin, program), args...)
 	c.Dir = s.folder
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
-	c.SysProcAttr = attributes(s.account)
+	if s.account != nil {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
+	}
 	return c
 }
 
