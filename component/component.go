@@ -13,6 +13,7 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,6 +53,8 @@ type Component struct {
 	// problem is why there is no host, if one was tried.
 	problem  atomic.Pointer[error]
 	stopping atomic.Bool
+	// incarnation is this process, whichever host it runs.
+	incarnation string
 }
 
 // start asks for a host with these settings.
@@ -75,7 +78,10 @@ func New(c Config) (*Component, error) {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	comp := &Component{config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start)}
+	comp := &Component{
+		config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start),
+		incarnation: rand.Text(),
+	}
 	comp.building, err = building.New(building.Config{
 		Folder: settings.SocketFolder, Name: settings.SocketName, Mode: settings.SocketMode,
 		Base:         c.Base,
@@ -105,9 +111,6 @@ func New(c Config) (*Component, error) {
 
 // Serving is closed when a sidecar may be started.
 func (c *Component) Serving() <-chan struct{} { return c.building.Ready() }
-
-// GracePeriod is the time that Run may take to end.
-func (c *Component) GracePeriod() time.Duration { return c.settings.GracePeriod }
 
 // Run serves until ctx ends, then stops in the order of a command's way: not ready any more, the socket takes no more and
 // answers what it has, the host does the same, the journal closes, and health is the last to be served. It returns nil

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func TestStandalone(t *testing.T) {
 		"daprGrpcEndpoint": sidecar.address, "journal": "memory:", "userFunction": function.address, "actorType." + shop: "Basket",
 	}, func(c *Config) { c.Standalone = true })
 	stream := <-sidecar.streams
-	if len(stream.types) != 1 || stream.types[0] != "Basket" {
+	if want := []string{"Basket", "EntitiesJournal"}; !slices.Equal(stream.types, want) {
 		t.Errorf("actor types = %v", stream.types)
 	}
 	stream.invoke("1", "Basket", "a", "Add")

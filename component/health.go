@@ -29,9 +29,10 @@ func (c *Component) addChecks() {
 		}
 	})
 	for name, check := range map[string]func(*host) error{
-		"journal":      (*host).journalReady,
-		"userFunction": (*host).functionReady,
-		"actorTypes":   (*host).actorsReady,
+		"journal":         (*host).journalReady,
+		"userFunction":    (*host).functionReady,
+		"actorTypes":      (*host).actorsReady,
+		"journalIdentity": (*host).kinReady,
 	} {
 		c.admin.Check(name, func() error {
 			if h := c.host.Load(); h != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/component/config"
 	"github.com/dapr-entities/entities/component/daprapi"
+	"github.com/dapr-entities/entities/component/kin"
 	"github.com/dapr-entities/entities/component/userfunction"
 )
 
@@ -34,6 +35,7 @@ type host struct {
 	engine   *engine.Engine
 	function *userfunction.Client
 	actors   actorhost.Host
+	kin      *kin.Kin
 	catalog  atomic.Pointer[catalog.Catalog]
 }
 
@@ -96,8 +98,12 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if err != nil {
 		return nil, err
 	}
+	if h.kin, err = h.newKin(c.incarnation); err != nil {
+		return nil, err
+	}
 	h.actors, err = actorhost.New(actorhost.Config{
 		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine,
+		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
 		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
 		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
 		Observe: c.metrics.ActorStream, Log: c.log,
@@ -194,6 +200,9 @@ func (h *host) Run(ctx context.Context) error {
 	g, below := errgroup.WithContext(below)
 	taking, stopTaking := context.WithCancel(below)
 	defer stopTaking()
+	meeting, stopMeeting := context.WithCancel(below)
+	defer stopMeeting()
+	left := make(chan struct{})  // closed when other hosts have been told goodbye
 	taken := make(chan struct{}) // closed when no more commands come from Dapr
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
@@ -204,7 +213,12 @@ func (h *host) Run(ctx context.Context) error {
 			defer close(taken)
 			return named("actor host", h.actors.Run(taking))
 		})
+		g.Go(func() error {
+			defer close(left)
+			return named("comparison of journals", h.kin.Run(meeting))
+		})
 	} else {
+		close(left)
 		close(taken)
 	}
 	g.Go(func() error {
@@ -214,6 +228,8 @@ func (h *host) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		defer cancel()
+		stopMeeting()
+		<-left
 		stopTaking()
 		<-taken
 		if h.engine == nil {

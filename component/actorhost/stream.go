@@ -96,7 +96,7 @@ func (s *Stream) Run(ctx context.Context) error {
 	retry := retryFirst
 	unregistering := false
 	for ctx.Err() == nil {
-		types := actorTypes(s.config.Catalog())
+		types := s.config.actorTypes()
 		if len(types) == 0 {
 			s.setReady(nil)
 			select {
@@ -110,7 +110,7 @@ func (s *Stream) Run(ctx context.Context) error {
 		}
 		registered, err := s.serve(ctx, types, unregistering, &callbacks)
 		updated := errors.Is(err, errUpdated)
-		unregistering = updated && len(actorTypes(s.config.Catalog())) > 0
+		unregistering = updated && len(s.config.actorTypes()) > 0
 		if registered {
 			retry = retryFirst
 		}
@@ -161,8 +161,11 @@ func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, 
 	s.config.Observe(false)
 	s.setReady(errConnecting)
 	s.config.Entities.DisownAll()
+	for _, reserved := range s.config.Reserved {
+		reserved.DisownAll()
+	}
 	s.log.Info("entities are no longer hosted", keyTypes, types, keyReason, err)
-	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(actorTypes(s.config.Catalog())) == 0 {
+	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(s.config.actorTypes()) == 0 {
 		if err := n.release(); err != nil {
 			s.log.Warn("the sidecar's actor calls may hang until a host registers with it", keyError, err)
 		}
@@ -181,7 +184,7 @@ func (s *Stream) pause(ctx context.Context, wait time.Duration, types []string) 
 		case <-timer.C:
 			return
 		case <-s.updated:
-			if !slices.Equal(types, actorTypes(s.config.Catalog())) {
+			if !slices.Equal(types, s.config.actorTypes()) {
 				return
 			}
 		}

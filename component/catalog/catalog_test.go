@@ -149,6 +149,8 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"persistence ids", spec(two, eventSourced("a.Same", "1"), eventSourced("b.Same", "1")), Options{ActorTypes: map[string]string{"b.Same": "B"}},
 			[]string{"a.Same and b.Same have the same persistence id \"1\""}},
 		{"actor type", shop(t), Options{ActorTypes: map[string]string{"shop.v1.ShoppingCart": "a/b"}}, []string{`"a/b"`, "actorType.shop.v1.ShoppingCart"}},
+		{"reserved actor type", spec(two, eventSourced("a.Same", "")), Options{ActorTypes: map[string]string{"a.Same": JournalActorType}},
+			[]string{`a.Same would be the actor type "EntitiesJournal"`, `"actorType.a.Same"`}},
 		{"persistence id", spec(two, eventSourced("a.Same", "a\x00")), Options{}, []string{"persistence id of the service a.Same"}},
 		{"persistence id of the state store", spec(two, eventSourced("a.Same", "state/entities")), Options{}, []string{`"state/entities" of the service a.Same`, "choose another"}},
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},

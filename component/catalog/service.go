@@ -66,6 +66,10 @@ func (b *builder) service(e *cloudstate.Entity) (*Service, []error) {
 		report(`the actor type %q of the service %s (setting %q) may not contain / \ # ? %%, spaces or control characters`,
 			s.ActorType, name, "actorType."+name)
 	}
+	if s.ActorType == JournalActorType {
+		report("the service %s would be the actor type %q, by which hosts compare their journals; rename it with the setting %q",
+			name, s.ActorType, "actorType."+name)
+	}
 	if len(s.Persistence) > actors.MaxIDBytes || !plain(s.Persistence) {
 		report("the persistence id of the service %s is longer than %d bytes or contains control characters", name, actors.MaxIDBytes)
 	}

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/dapr-entities/entities/component"
 	"github.com/dapr-entities/entities/component/config"
@@ -51,23 +48,4 @@ func newLogger(settings config.Config, to io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(to, options))
 	}
 	return slog.New(slog.NewTextHandler(to, options))
-}
-
-// Serve runs the component until ctx ends. It waits for the component's end no longer than the grace period: the process
-// is to end then, and whatever hangs with it. What was acknowledged is in the journal by that time.
-func (a *assembled) Serve(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }() // waited for below, unless it is cut off
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	grace := a.GracePeriod()
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(grace):
-		return fmt.Errorf("stop the component: it did not end within the grace period of %s and is cut off", grace)
-	}
 }

@@ -78,7 +78,7 @@ func runBeside(
 	)
 	component.Go(func() {
 		defer stopCommand()
-		failure = built.Serve(serving)
+		failure = built.Run(serving)
 	})
 	stop := func() error {
 		stopServing()

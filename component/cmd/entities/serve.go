@@ -31,7 +31,7 @@ SIGTERM or Ctrl-C stops it in order, within the grace period; a second one ends 
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on signals do what they do by default
-		return built.Serve(ctx)
+		return built.Run(ctx)
 	}
 	return c
 }
