@@ -86,7 +86,7 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 		at(kill, "handler a"), at(kill, "component a"), at(kill, "daprd b"), at(kill, database), at(pause, "daprd a"), at(zombie, "component b"),
 	}
 	ops := []operation{
-		{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 11 * time.Second, Account: "x"},
+		{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 12 * time.Second, Account: "x"},
 		{Kind: deposit, Verdict: done, Call: 16 * time.Second, Return: 17 * time.Second, Account: "x"},
 	}
 	for _, tt := range []struct {
@@ -97,8 +97,11 @@ func TestEvidenceIsAskedFor(t *testing.T) {
 	}{
 		{"all", func() []blow { return good }, ops, ""},
 		{"no zombie", func() []blow { return good[:5] }, ops, "zombie component: no blow"},
-		{"nothing behind the zombie's back", func() []blow { return good }, ops[:1], "behind its back"},
-		{"not its entities", func() []blow { return good }, []operation{{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 11 * time.Second, Account: "x", Sidecar: 1}, ops[1]}, "behind its back"},
+		{"nothing behind the zombie's back", func() []blow { return good }, []operation{
+			{Kind: get, Verdict: done, Call: 9 * time.Second, Return: 12 * time.Second, Account: "x"},
+			{Kind: deposit, Verdict: done, Call: 16 * time.Second, Return: 17 * time.Second, Account: "y"},
+		}, "behind its back"},
+		{"not its entities", func() []blow { return good }, []operation{{Kind: deposit, Verdict: done, Call: 9 * time.Second, Return: 12 * time.Second, Account: "x", Sidecar: 1}, ops[1]}, "behind its back"},
 		{"nothing under way", func() []blow { return good }, ops[1:], "kill handler: no command was under way"},
 		{"missed", func() []blow { b := slices.Clone(good); b[3].Struck = false; return b }, ops, "kill postgres: no blow"},
 		{"missed once", func() []blow {

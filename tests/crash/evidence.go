@@ -58,11 +58,12 @@ func evidence(blows []blow, ops []operation, hosts []string) map[string]proof {
 }
 
 // behind counts the writes while a zombie slept to the entities that it held. It held what a command was waiting for that
-// had come in by the sidecar of another host, which was well. The zombie was stopped, so somebody else wrote.
+// had come in by the sidecar of another host, while nothing else was struck. The zombie was stopped, so somebody else
+// wrote.
 func behind(b blow, ops []operation, hosts []string) (n int) {
 	held := map[string]bool{}
 	for _, o := range ops {
-		if "component "+hosts[o.Sidecar] != b.Victim && o.Call < b.At && b.At+stagger/2 < o.Return {
+		if "component "+hosts[o.Sidecar] != b.Victim && o.Call < b.At+stagger/2 && b.At+stagger < o.Return {
 			held[o.Account] = true
 		}
 	}

@@ -101,6 +101,7 @@ func plan(random *rand.Rand, hosts []string, faults int) []fault {
 	for _, v := range append(early, late...) {
 		all = append(all, fault{After: after(random), Sort: kill, Victim: v, For: time.Duration(random.IntN(600)) * time.Millisecond})
 	}
+	all[1].After += stagger // see behind
 	for n := 0; len(all) < max(faults, leastFaults); n++ {
 		f := fault{After: after(random), Sort: kill, Victim: database, For: time.Duration(random.IntN(600)) * time.Millisecond}
 		if random.IntN(4) > 0 {

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -37,6 +38,7 @@ type proxy struct {
 	how     loss
 	release chan struct{}
 	struck  int
+	foreign bool // errors are told in another language
 	conns   map[net.Conn]bool
 }
 
@@ -219,6 +221,10 @@ func (s *session) replies() {
 		s.mu.Lock()
 		how := s.lost
 		s.mu.Unlock()
+		if kind == 'E' && s.foreign {
+			raw = bytes.Replace(raw, []byte("SERROR\x00"), []byte("SERREU\x00"), 1)
+			raw = bytes.Replace(raw, []byte("SFATAL\x00"), []byte("SFATAA\x00"), 1)
+		}
 		switch {
 		case how == "":
 		case kind != 'Z' && how != lossLate:

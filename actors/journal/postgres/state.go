@@ -16,7 +16,7 @@ func definite(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*pq.Error](err)
-	if !ok || e.Severity != "ERROR" || len(e.Code) != 5 {
+	if !ok || e.Severity != severityError || len(e.Code) != 5 {
 		return false
 	}
 	switch {
@@ -38,6 +38,9 @@ func refusal(err error) error {
 	}
 	return err
 }
+
+// severityError is the severity of an error after which the connection goes on.
+const severityError = "ERROR"
 
 // SQLSTATEs that are treated apart.
 const (

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"github.com/dapr-entities/entities/actors/journal"
 )
@@ -49,6 +50,7 @@ func (j *Journal) write(
 	}
 	stop := w.until(ctx)
 	err = query(statement(w), args, row)
+	w.translate(err)
 	if !stop() || err != nil && !definite(err) {
 		if ctx.Err() != nil && !definite(err) {
 			err = cmp.Or(err, context.Cause(ctx))
@@ -77,6 +79,18 @@ func query(statement driver.StmtQueryContext, args []driver.NamedValue, row func
 			return err
 		}
 		row(values)
+	}
+}
+
+// translate says how severe an error of a server is that speaks another language: the driver gives the word that is meant
+// for people. After an ERROR the server goes on with the connection, after anything worse it does not.
+func (w *writer) translate(err error) {
+	e, ok := errors.AsType[*pq.Error](err)
+	if !ok || e.Severity == severityError || e.Severity == pqerror.SeverityFatal || e.Severity == pqerror.SeverityPanic {
+		return
+	}
+	if w.conn.(driver.Pinger).Ping(context.Background()) == nil {
+		e.Severity = severityError
 	}
 }
 
