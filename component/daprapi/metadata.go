@@ -2,6 +2,7 @@ package daprapi
 
 import (
 	"context"
+	"slices"
 
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
 )
@@ -50,10 +51,8 @@ func (s Sidecar) Component(name string) (Component, bool) {
 // advertised only where there is one.
 func (s Sidecar) ActorStateStore() (name string, ok bool) {
 	for _, c := range s.Components {
-		for _, capability := range c.Capabilities {
-			if capability == "ACTOR" {
-				return c.Name, true
-			}
+		if slices.Contains(c.Capabilities, "ACTOR") {
+			return c.Name, true
 		}
 	}
 	return "", false
