@@ -66,6 +66,8 @@ type Config struct {
 	// it would end the stream, and with it the ownership of every entity. Defaults to 4 MiB less 64 KiB, which daprd's
 	// default --max-body-size lets through on every hop.
 	MaxReply int
+	// Observe, if set, is told when the sidecar has registered the stream, and when that is over.
+	Observe func(up bool)
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
@@ -77,6 +79,9 @@ func (c Config) withDefaults() Config {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 4096)
 	c.MaxReply = cmp.Or(c.MaxReply, 4<<20-64<<10)
 	c.Log = cmp.Or(c.Log, slog.Default())
+	if c.Observe == nil {
+		c.Observe = func(bool) {}
+	}
 	return c
 }
 

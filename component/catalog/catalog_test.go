@@ -150,6 +150,7 @@ service BadKey { rpc A(Bad) returns (N); }`})
 			[]string{"a.Same and b.Same have the same persistence id \"1\""}},
 		{"actor type", shop(t), Options{ActorTypes: map[string]string{"shop.v1.ShoppingCart": "a/b"}}, []string{`"a/b"`, "actorType.shop.v1.ShoppingCart"}},
 		{"persistence id", spec(two, eventSourced("a.Same", "a\x00")), Options{}, []string{"persistence id of the service a.Same"}},
+		{"persistence id of the state store", spec(two, eventSourced("a.Same", "state/entities")), Options{}, []string{`"state/entities" of the service a.Same`, "choose another"}},
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},
 		{"both", with(described, "json"), Options{}, []string{"lists methods and is described by shop.proto"}},
 		{"json not announced", with(jsonSpec(&cloudstate.Method{Name: "A"}), "targets"), Options{}, []string{`did not announce the extension "json"`}},

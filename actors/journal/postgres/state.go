@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/lib/pq"
+
+	"github.com/dapr-entities/entities/actors/journal"
 )
 
 // definite reports whether an error of an append says that it did certainly not happen: the server itself said so, on a
@@ -23,6 +26,17 @@ func definite(err error) bool {
 		return false
 	}
 	return true
+}
+
+// refusal says of an error after which nothing was written whether it is about the server and not about the append.
+func refusal(err error) error {
+	switch state := sqlState(err); {
+	case state == codeDiskFull:
+		return fmt.Errorf("%w: %w", journal.ErrFull, err)
+	case !someonesFault(state):
+		return fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
+	}
+	return err
 }
 
 // SQLSTATEs that are treated apart.

@@ -104,7 +104,7 @@ func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
 	return j.connect(ctx)
 }
 
-func (j *Journal) connect(ctx context.Context) (_ *writer, err error) {
+func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	connector, err := pq.NewConnectorConfig(j.driver)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (j *Journal) connect(ctx context.Context) (_ *writer, err error) {
 	defer func() {
 		if !stop() || err != nil {
 			w.close()
-			err = cmp.Or(err, context.Cause(ctx))
+			made, err = nil, cmp.Or(err, context.Cause(ctx))
 		}
 	}()
 	// Only these statements run here, and they are best run by their indexes whatever the statistics say.

@@ -106,7 +106,7 @@ func TestFull(t *testing.T) {
 	n := int64(0)
 	for ; n < 20; n++ {
 		r := j.Append(t.Context(), []journal.Append{item("a", n, big)})[0]
-		if r.Status == journal.Refused && strings.Contains(r.Err.Error(), "full") {
+		if r.Status == journal.Refused && errors.Is(r.Err, journal.ErrFull) {
 			break
 		}
 		if r.Status != journal.Committed {
