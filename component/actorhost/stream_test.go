@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -30,7 +29,7 @@ func TestRegistration(t *testing.T) {
 		s := <-f.streams
 		want := &runtime.SubscribeActorEventsRequestInitialAlpha1{
 			Entities: []string{"Cart", "Order"}, ActorIdleTimeout: durationpb.New(time.Hour),
-			DrainOngoingCallTimeout: durationpb.New(2 * time.Second), DrainRebalancedActors: proto.Bool(true),
+			DrainOngoingCallTimeout: durationpb.New(2 * time.Second), DrainRebalancedActors: new(true),
 		}
 		if diff := cmp.Diff(want, s.initial, protocmp.Transform()); diff != "" {
 			t.Error(diff)

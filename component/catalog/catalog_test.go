@@ -95,12 +95,12 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		return &cloudstate.Entity{EntityType: EntityType(kind), ServiceName: service, PersistenceId: service}
 	}
 	circle := marshal(t, &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
-		{Name: proto.String("a.proto"), Dependency: []string{"b.proto"}},
-		{Name: proto.String("b.proto"), Dependency: []string{"c.proto"}},
-		{Name: proto.String("c.proto"), Dependency: []string{"b.proto"}},
+		{Name: new("a.proto"), Dependency: []string{"b.proto"}},
+		{Name: new("b.proto"), Dependency: []string{"c.proto"}},
+		{Name: new("c.proto"), Dependency: []string{"b.proto"}},
 	}})
 	contradiction := marshal(t, &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
-		{Name: proto.String("a.proto")}, {Name: proto.String("a.proto"), Package: proto.String("p")},
+		{Name: new("a.proto")}, {Name: new("a.proto"), Package: new("p")},
 	}})
 	all := Options{Supported: []actors.Kind{actors.EventSourced, actors.Value, actors.Replicated, actors.Action}}
 	described := shop(t)

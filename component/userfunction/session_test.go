@@ -167,7 +167,7 @@ func TestOpenReturnsTheErrorOfItsEvents(t *testing.T) {
 	_, err := r.next(t).function("shop.Cart1").Open(t.Context(), engine.Start{Ref: ref("c1"), Events: func(yield func(engine.Event, error) bool) {
 		_ = yield(engine.Event{Sequence: 1, Payload: payload("a")}, nil) && yield(engine.Event{}, broken)
 	}})
-	if err != broken {
+	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, "seen", func() bool { return f.opened() == 1 })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -366,14 +367,8 @@ func (f *Faulty) events(ctx context.Context, ref actors.Ref, inner iter.Seq2[jou
 
 // Last implements journal.Reader.
 func (f *Faulty) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event, error) {
-	return disturbed(f, ctx, CallLast, func(ref actors.Ref) bool {
-		for _, r := range refs {
-			if r == ref {
-				return true
-			}
-		}
-		return false
-	}, func(ctx context.Context) ([]journal.Event, error) { return f.inner.Last(ctx, refs) })
+	return disturbed(f, ctx, CallLast, func(ref actors.Ref) bool { return slices.Contains(refs, ref) },
+		func(ctx context.Context) ([]journal.Event, error) { return f.inner.Last(ctx, refs) })
 }
 
 // Heads implements journal.Reader.

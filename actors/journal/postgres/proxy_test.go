@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -150,7 +151,7 @@ func message(r io.Reader, typed bool) (kind byte, raw []byte, err error) {
 	if n < 4 || n > 1<<28 {
 		return 0, nil, errors.New("not the protocol")
 	}
-	raw = append(head, make([]byte, n-4)...)
+	raw = slices.Concat(head, make([]byte, n-4))
 	_, err = io.ReadFull(r, raw[len(head):])
 	return raw[0], raw, err
 }
