@@ -13,13 +13,16 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/component/admin"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/config"
@@ -47,6 +50,11 @@ type Component struct {
 	metrics  *admin.Metrics
 	starts   chan start
 	host     atomic.Pointer[host]
+	// problem is why there is no host, if one was tried.
+	problem  atomic.Pointer[error]
+	stopping atomic.Bool
+	// incarnation is this process, whichever host it runs.
+	incarnation string
 }
 
 // start asks for a host with these settings.
@@ -70,13 +78,16 @@ func New(c Config) (*Component, error) {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	comp := &Component{config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start)}
+	comp := &Component{
+		config: c, settings: settings, log: c.Log, metrics: admin.NewMetrics(), starts: make(chan start),
+		incarnation: rand.Text(),
+	}
 	comp.building, err = building.New(building.Config{
 		Folder: settings.SocketFolder, Name: settings.SocketName, Mode: settings.SocketMode,
 		Base:         c.Base,
 		OnInit:       func(ctx context.Context, s config.Config) error { return comp.start(ctx, s, false) },
 		OnClient:     func(ctx context.Context, s config.Config) error { return comp.start(ctx, s, true) },
-		MaxMessage:   int(settings.MaxMessage),
+		MaxMessage:   max(64<<20, int(settings.MaxMessage)), // an Init may allow more than was known here
 		DrainTimeout: settings.DrainTimeout,
 		Observe:      comp.observeRequest,
 		Logger:       c.Log,
@@ -101,25 +112,41 @@ func New(c Config) (*Component, error) {
 // Serving is closed when a sidecar may be started.
 func (c *Component) Serving() <-chan struct{} { return c.building.Ready() }
 
-// Run serves until ctx ends, then stops in order: not ready any more, no new commands, turns and appends finish, the
-// journal closes. It returns nil after such an end. It may be called once.
+// Run serves until ctx ends, then stops in the order of a command's way: not ready any more, the socket takes no more and
+// answers what it has, the host does the same, the journal closes, and health is the last to be served. It returns nil
+// after such an end, an error if it takes longer than the grace period. It may be called once.
 func (c *Component) Run(ctx context.Context) error {
+	hosting, stopHosting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHosting()
+	watched, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.building.Run(ctx) })
-	if c.admin != nil {
-		g.Go(func() error { return c.admin.Run(ctx) })
-	}
-	g.Go(func() error { return c.supervise(ctx) })
+	defer context.AfterFunc(ctx, func() { c.stopping.Store(true) })()
 	g.Go(func() error {
-		if c.config.Standalone {
-			return c.start(ctx, c.settings, false)
-		}
-		return c.resume(ctx)
+		defer stopHosting()
+		return c.building.Run(ctx)
 	})
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
+	g.Go(func() error {
+		defer stopWatching()
+		return c.supervise(hosting)
+	})
+	if c.admin != nil {
+		g.Go(func() error { return c.admin.Run(watched) })
 	}
-	return nil
+	g.Go(func() error { return c.begin(ctx) })
+	done := make(chan error, 1)
+	go func() { done <- g.Wait() }() // waited for, except when the process ends with work left
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(c.settings.GracePeriod):
+		return fmt.Errorf("stop: it takes longer than gracePeriod (%s); what is left is cut off", c.settings.GracePeriod)
+	}
 }
 
 // start hands the settings to supervise and waits until the host runs or cannot.
@@ -153,19 +180,9 @@ func launch(ctx context.Context, h *host) *running {
 	return r
 }
 
-// supervise owns the running host, of which there is one at most.
+// supervise owns the running host, of which there is one at most, and its journal.
 func (c *Component) supervise(ctx context.Context) error {
 	var current *running
-	finish := func() error {
-		if current == nil {
-			return nil
-		}
-		defer func() { current = nil }()
-		c.building.Attach(building.Runtime{})
-		c.host.Store(nil)
-		current.cancel()
-		return <-current.ended
-	}
 	for {
 		var ended chan error
 		if current != nil {
@@ -173,26 +190,67 @@ func (c *Component) supervise(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return finish()
+			return c.finish(current, nil)
 		case err := <-ended:
-			c.host.Store(nil)
-			current.cancel()
-			return fmt.Errorf("host entities: %w", err)
+			current.ended <- err
+			return errors.Join(errors.New("the host has ended"), c.finish(current, nil))
 		case s := <-c.starts:
-			if s.client && current != nil {
-				s.reply <- nil // the host is the better client
-				continue
-			}
-			if err := finish(); err != nil {
-				c.log.Error("stop the host that is replaced", "error", err)
-			}
-			next, err := open(s.ctx, c, s.settings, s.client)
-			if err == nil {
-				current = launch(ctx, next)
-				c.host.Store(next)
-				c.building.Attach(next.runtime())
-			}
+			next, err := c.replace(ctx, current, s)
+			current = next
 			s.reply <- err
 		}
 	}
 }
+
+// replace brings the host to what s asks for and returns the one that runs then. Settings that cannot be had leave the
+// host before them at work: whoever mistypes a password in a running system wants to be told, and wants his entities.
+func (c *Component) replace(ctx context.Context, current *running, s start) (*running, error) {
+	if current != nil {
+		if s.client && !current.client {
+			return current, nil // the host is the better client
+		}
+		if s.client == current.client && current.settings.Equal(s.settings) {
+			return current, nil
+		}
+	}
+	var kept journal.Journal
+	if current != nil && sameJournal(current.settings.Journal, s.settings.Journal) {
+		kept = current.journal
+	}
+	next, err := open(s.ctx, c, s.settings, s.client, kept)
+	if err != nil {
+		c.problem.Store(&err)
+		if current != nil {
+			c.log.Warn("new settings cannot be had; the old ones go on", keyError, err)
+		}
+		return current, err
+	}
+	if err := c.finish(current, kept); err != nil {
+		c.log.Error("stop the host that is replaced", keyError, err)
+	}
+	c.log.Info("started", "role", next.role(), "journal", next.journalScheme(), "sidecar", s.settings.DaprGRPCEndpoint)
+	current = launch(ctx, next)
+	c.problem.Store(nil)
+	c.host.Store(next)
+	c.building.Attach(next.runtime())
+	return current, nil
+}
+
+// finish stops a host and closes its journal, unless that is kept for the next one.
+func (c *Component) finish(current *running, kept journal.Journal) error {
+	if current == nil {
+		return nil
+	}
+	c.building.Attach(building.Runtime{})
+	c.host.Store(nil)
+	current.cancel()
+	err := <-current.ended
+	if current.journal != nil && current.journal != kept {
+		if closing := current.journal.Close(); closing != nil {
+			err = errors.Join(err, fmt.Errorf("close the journal: %w", closing))
+		}
+	}
+	return err
+}
+
+const keyError = "error"

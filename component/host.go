@@ -19,12 +19,14 @@ import (
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/component/config"
 	"github.com/dapr-entities/entities/component/daprapi"
+	"github.com/dapr-entities/entities/component/kin"
 	"github.com/dapr-entities/entities/component/userfunction"
 )
 
-// host is what one Init starts. Without a journal it is a client only: it finds entities through the sidecar.
+// host is what one Init starts. A client has no journal and nothing but a way to other hosts, through the sidecar.
 type host struct {
 	settings config.Config
+	client   bool
 	log      *slog.Logger
 	sidecar  *daprapi.Client
 	router   *dispatch.Dispatch
@@ -33,20 +35,26 @@ type host struct {
 	engine   *engine.Engine
 	function *userfunction.Client
 	actors   actorhost.Host
+	kin      *kin.Kin
 	catalog  atomic.Pointer[catalog.Catalog]
-	stopping atomic.Bool
 }
 
-// open makes a host that is not running. It opens the journal, so that a wrong one fails the Init, and waits for nothing
-// else: the sidecar serves nothing before Init has returned.
-func open(ctx context.Context, c *Component, settings config.Config, client bool) (_ *host, err error) {
-	h := &host{settings: settings, log: c.log}
+// open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
+// a wrong one fails the Init. It waits for nothing else: the sidecar serves nothing before Init has returned.
+func open(ctx context.Context, c *Component, settings config.Config, client bool, open journal.Journal) (_ *host, err error) {
+	h := &host{settings: settings, client: client, log: c.log}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, h.close())
+		if err == nil {
+			return
+		}
+		if h.sidecar != nil {
+			err = errors.Join(err, h.sidecar.Close())
+		}
+		if h.journal != nil && h.journal != open {
+			err = errors.Join(err, h.journal.Close())
 		}
 	}()
-	h.sidecar, err = daprapi.Dial(daprapi.Config{Endpoint: settings.DaprGRPCEndpoint, Token: string(settings.DaprAPIToken)})
+	h.sidecar, err = dial(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +63,10 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		h.router, err = dispatch.New(dispatch.Config{Remote: remote})
 		return h, err
 	}
-	if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
-		return nil, err
+	if h.journal = open; open == nil {
+		if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
+			return nil, err
+		}
 	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
@@ -79,19 +89,57 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		return h, err
 	}
 	h.function, err = userfunction.New(userfunction.Config{
-		Address: settings.UserFunction, Version: c.config.Version, MaxMessage: int(settings.MaxMessage),
-		Catalog:  catalog.Options{ActorTypes: settings.ActorTypes},
-		OnChange: h.change, Logger: c.log,
+		Address: settings.UserFunction, Version: c.config.Version,
+		// Whatever the engine lets pass has to fit, with what goes around it: an event that is stored must be replayed.
+		MaxMessage: int(settings.MaxMessage + settings.MaxMetadata + envelope),
+		Catalog:    catalog.Options{ActorTypes: settings.ActorTypes, MaxBytes: int(settings.MaxMessage)},
+		OnChange:   h.change, Observe: c.metrics.Discovery, Logger: c.log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	if h.kin, err = h.newKin(c.incarnation); err != nil {
+		return nil, err
+	}
 	h.actors, err = actorhost.New(actorhost.Config{
 		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine,
-		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout, MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
-		Log: c.log,
+		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
+		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
+		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
+		Observe: c.metrics.ActorStream, Log: c.log,
 	})
 	return h, err
+}
+
+// envelope is what a message to or from the user function has beside payload and metadata, generously.
+const envelope = 64 << 10
+
+// dial makes a client of the sidecar that settings name.
+func dial(settings config.Config) (*daprapi.Client, error) {
+	return daprapi.Dial(daprapi.Config{
+		Endpoint: settings.DaprGRPCEndpoint, Token: string(settings.DaprAPIToken),
+		Timeout: settings.CommandTimeout, MaxRequest: int(settings.MaxReply),
+	})
+}
+
+// role is what a host is, for people.
+func (h *host) role() string {
+	switch {
+	case h.client:
+		return "client"
+	case h.function == nil:
+		return "state store"
+	default:
+		return "host"
+	}
+}
+
+// journalScheme is the kind of journal it has.
+func (h *host) journalScheme() string {
+	if h.journal == nil {
+		return "none"
+	}
+	return h.settings.Journal.Scheme
 }
 
 func reads(r config.Reads) engine.Reads {
@@ -152,13 +200,17 @@ func (h *host) actorType(service string) string {
 }
 
 // Run runs the parts until ctx ends. Then it stops them in the order of a command's way: the actor host takes no more and
-// answers what it has, the engine finishes its turns and appends, sessions are closed, and the journal is last.
+// answers what it has, the engine finishes its turns and appends, and sessions are closed. The journal stays open: it
+// belongs to whoever runs the host.
 func (h *host) Run(ctx context.Context) error {
 	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, below := errgroup.WithContext(below)
 	taking, stopTaking := context.WithCancel(below)
 	defer stopTaking()
+	meeting, stopMeeting := context.WithCancel(below)
+	defer stopMeeting()
+	left := make(chan struct{})  // closed when other hosts have been told goodbye
 	taken := make(chan struct{}) // closed when no more commands come from Dapr
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
@@ -169,7 +221,12 @@ func (h *host) Run(ctx context.Context) error {
 			defer close(taken)
 			return named("actor host", h.actors.Run(taking))
 		})
+		g.Go(func() error {
+			defer close(left)
+			return named("comparison of journals", h.kin.Run(meeting))
+		})
 	} else {
+		close(left)
 		close(taken)
 	}
 	g.Go(func() error {
@@ -178,8 +235,9 @@ func (h *host) Run(ctx context.Context) error {
 			return nil
 		case <-ctx.Done():
 		}
-		h.stopping.Store(true)
 		defer cancel()
+		stopMeeting()
+		<-left
 		stopTaking()
 		<-taken
 		if h.engine == nil {
@@ -192,7 +250,7 @@ func (h *host) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return errors.Join(g.Wait(), h.close())
+	return errors.Join(g.Wait(), h.sidecar.Close())
 }
 
 func named(part string, err error) error {
@@ -200,17 +258,6 @@ func named(part string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", part, err)
-}
-
-func (h *host) close() error {
-	var errs []error
-	if h.sidecar != nil {
-		errs = append(errs, h.sidecar.Close())
-	}
-	if h.journal != nil {
-		errs = append(errs, h.journal.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // runtime is what the building blocks stand on.

@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/journal/memory"
@@ -23,6 +24,20 @@ func openJournal(ctx context.Context, j config.Journal) (journal.Journal, error)
 	default:
 		return nil, fmt.Errorf("no journal for the scheme %q", j.Scheme) // config lets no other pass
 	}
+}
+
+// sameJournal reports whether two settings name one journal, so that it need not be opened again: the one in memory would
+// be lost, and the file of SQLite has one owner.
+func sameJournal(a, b config.Journal) bool {
+	if a.Scheme != "sqlite" || b.Scheme != "sqlite" {
+		return a == b
+	}
+	first, err := filepath.Abs(string(a.Source))
+	if err != nil {
+		return a == b
+	}
+	second, err := filepath.Abs(string(b.Source))
+	return err == nil && first == second
 }
 
 // opened keeps the nil of a back end from becoming a Journal that is not nil.

@@ -3,6 +3,7 @@ package sdk_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -309,7 +310,7 @@ func TestPanicStaysInside(t *testing.T) {
 	if err != nil || out.GetFailure().GetCommandId() != 1 || strings.Contains(out.String(), "secret") {
 		t.Errorf("%v, %v", out, err)
 	}
-	if _, err := stream.Recv(); err != io.EOF {
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream goes on: %v", err)
 	}
 	s.stop()

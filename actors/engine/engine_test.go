@@ -296,6 +296,38 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%d bytes and %d commands are left", r.buffered, r.inflight)
 		}
 	})
+	// What waits for a journal that stands still counts with its answer, be that read or written.
+	for _, method := range []string{"answer", "fee"} {
+		synctest.Test(t, func(t *testing.T) {
+			large := bytes.Repeat([]byte("0"), 1000)
+			b := &bank{script: func(_ context.Context, a *account, turn Turn) (Reply, error, bool) {
+				r := Reply{Outcome: actors.Outcome{Reply: &actors.Payload{Data: large}}}
+				if turn.Command.Method == "fee" {
+					r.Events = []Event{{Payload: turn.Command.Payload}}
+				}
+				return r, nil, turn.Command.Method != "get"
+			}}
+			var j *journaltest.Faulty
+			r := start(t, b, func(c *Config) {
+				j = journaltest.NewFaulty(c.Journal)
+				c.Journal, c.MaxBuffered = j, 2*workBytes+1000
+			})
+			r.do(command("a", "get", 0))
+			hold := make(chan struct{})
+			j.Disturb(journaltest.Disturbance{Call: journaltest.CallAppend, Hold: hold}, journaltest.Disturbance{Call: journaltest.CallHeads, Hold: hold})
+			wait := r.begin(command("a", method, 1))
+			synctest.Wait()
+			_, err := r.Handle(t.Context(), command("b", "get", 0))
+			wantError(t, err, actors.ResourceExhausted, settingBuffered)
+			close(hold)
+			if _, err := wait(); err != nil {
+				t.Error(err)
+			}
+			if s := r.Stats(); s.Bytes != 0 || s.InFlight != 0 {
+				t.Errorf("%+v is left", s)
+			}
+		})
+	}
 	if limited.Load() == 0 {
 		t.Error("the observer was not told")
 	}

@@ -178,6 +178,12 @@ func refused(c *actors.Command, cause error) error {
 	case errors.Is(cause, journal.ErrClosed):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal is closed; try again", c.Method, c.Ref)}
+	case errors.Is(cause, journal.ErrFull):
+		return &actors.Error{Code: actors.ResourceExhausted, Cause: cause,
+			Message: fmt.Sprintf("%s to %s was not carried out: %s; make room for it", c.Method, c.Ref, journal.ErrFull)}
+	case errors.Is(cause, journal.ErrUnavailable):
+		return &actors.Error{Code: actors.Unavailable, Cause: cause,
+			Message: fmt.Sprintf("%s to %s was not carried out: %s; try again", c.Method, c.Ref, journal.ErrUnavailable)}
 	case errors.Is(cause, context.DeadlineExceeded), errors.Is(cause, context.Canceled):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal had no time for it; try again", c.Method, c.Ref)}

@@ -90,14 +90,35 @@ const simEntities = 3
 
 func (s *sim) run(t *testing.T) {
 	faulty := journaltest.NewFaulty(memory.Open())
-	if s.chance(0.8) {
-		p := float64(s.pick(8)) / 100
-		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
+	s.fight(t, [2]*journaltest.Faulty{faulty, faulty}, 12, nil)
+	time.Sleep(time.Minute) // late appends happen, or not
+	s.read(t, faulty)
+	s.totals.struck = faulty.Struck()
+	if err := faulty.Close(); err != nil {
+		t.Error(err)
 	}
-	trouble := float64(s.pick(5)) / 100
+}
+
+// fight lets two engines, each with its own way to the same journal, carry out the commands of six clients, while
+// meanwhile runs, if it is set.
+func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int, meanwhile func()) {
+	for n, faulty := range journals {
+		if n > 0 && faulty == journals[0] || !s.chance(0.8) {
+			continue
+		}
+		p := float64(s.pick(8)) / 100
+		faulty.Chance(s.seed, journaltest.Rates{Lost: p, LostReply: p, Late: p, Conflict: p / 2, Again: p / 2, Refuse: p / 4, Slow: 0.3, Delay: 200 * time.Millisecond})
+	}
+	trouble, snapshots := float64(s.pick(5))/100, float64(s.pick(3))/4
 	script := func(ctx context.Context, a *account, turn Turn) (Reply, error, bool) {
 		if s.chance(0.3) {
 			time.Sleep(time.Duration(s.pick(40)) * time.Millisecond)
+		}
+		if turn.Command.Method == "add" && s.chance(snapshots) {
+			sum := a.balance + number(&turn.Command.Payload)
+			r := a.reply(sum, Event{Payload: turn.Command.Payload})
+			r.Snapshot = amount(sum)
+			return r, nil, true
 		}
 		if !s.chance(trouble) {
 			return Reply{}, nil, false
@@ -120,11 +141,11 @@ func (s *sim) run(t *testing.T) {
 	}
 	observer := Observer{Conflicted: func(string) { s.mu.Lock(); s.totals.conflicts++; s.mu.Unlock() }}
 	var rigs []*rig
-	for range 2 {
+	for n := range 2 {
 		resident := []int{-1, 1, 100}[s.pick(3)]
 		batch := []int{1, 3, 256}[s.pick(3)]
 		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0}, func(c *Config) {
-			c.Journal, c.Observer = faulty, observer
+			c.Journal, c.Observer = journals[n], observer
 			c.CommandTimeout, c.ResolveTimeout, c.AppendTimeout = 2*time.Second, time.Second, 500*time.Millisecond
 			c.Idle, c.MaxResident, c.MaxBatch = 300*time.Millisecond, resident, batch
 		}))
@@ -132,48 +153,64 @@ func (s *sim) run(t *testing.T) {
 	var clients sync.WaitGroup
 	for n := range 6 {
 		clients.Go(func() {
-			for k := range 12 {
+			for k := range commands {
 				s.client(rigs, fmt.Sprintf("c%d.%d", n, k))
 			}
 		})
+	}
+	if meanwhile != nil {
+		clients.Go(meanwhile)
 	}
 	clients.Wait()
 	for _, r := range rigs {
 		s.totals.ahead += int(r.bank.ahead.Load())
 	}
-	s.totals.struck = faulty.Struck()
-	faulty.Chance(0, journaltest.Rates{})
-	// Liveness: with the faults gone, every entity answers.
+	for _, faulty := range journals {
+		faulty.Chance(0, journaltest.Rates{})
+	}
+	// Liveness: with the faults gone, every entity answers, and can be written to.
 	for n := range simEntities {
-		c := command(fmt.Sprint("e", n), "get", 0)
-		var err error
-		for range 40 {
-			if _, err = rigs[n%2].Handle(t.Context(), c); err == nil {
-				break
+		for _, method := range []string{"get", "add"} {
+			tag := fmt.Sprintf("last.%s.%d", method, n)
+			o := op{id: fmt.Sprint("e", n), tag: tag, method: method, amount: 1, call: s.clock.Add(1)}
+			c := keyed(command(o.id, method, 0), tag)
+			c.Payload.Data = []byte("1:" + tag)
+			for range 40 {
+				if o.outcome, o.err = rigs[n%2].Handle(t.Context(), c); o.err == nil {
+					break
+				}
+				time.Sleep(time.Second)
 			}
-			time.Sleep(time.Second)
-		}
-		if err != nil {
-			t.Errorf("e%d does not answer after the faults: %v", n, err)
+			if o.err != nil {
+				t.Errorf("%s does not answer %s after the faults: %v", o.id, method, o.err)
+			}
+			o.end = s.clock.Add(1)
+			s.history = append(s.history, o)
 		}
 	}
 	for _, r := range rigs {
 		r.stop()
 	}
-	time.Sleep(time.Minute) // late appends happen, or not
+}
+
+// read what the journal holds in the end.
+func (s *sim) read(t *testing.T, j journal.Reader) {
 	s.stored = make(map[string][]journal.Event)
 	for n := range simEntities {
 		id := fmt.Sprint("e", n)
-		for ev, err := range faulty.Read(context.Background(), actors.Ref{Service: "bank", ID: id}, 0, 0) {
+		for ev, err := range j.Read(context.Background(), actors.Ref{Service: "bank", ID: id}, 0, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.stored[id] = append(s.stored[id], ev)
 		}
 	}
-	if err := faulty.Close(); err != nil {
-		t.Error(err)
-	}
+}
+
+// edition is a bank that is found anew.
+type edition struct {
+	*bank
+	number int
 }
 
 // client carries out one logical command.
@@ -203,6 +240,8 @@ func (s *sim) client(rigs []*rig, tag string) {
 			r.Disown(c.Ref)
 		case 1:
 			r.DisownAll()
+		case 2:
+			r.Serve([]Service{{Name: bankService, Persistence: "bank", Function: edition{r.bank, s.pick(1 << 20)}}})
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		if s.chance(0.05) {
@@ -287,6 +326,9 @@ func (s *sim) check(total *simTotals) {
 			// A refusal leaves no record. An attempt that was still under way elsewhere may have succeeded after it.
 			if stored && o.harmless {
 				t.Errorf("%s: %s is in the journal, though it was refused", o.id, o.tag)
+			}
+			if stored && o.outcome.Sequence >= ev.Sequence {
+				t.Errorf("%s: %s was refused at %d, where it had been applied at %d", o.id, o.tag, o.outcome.Sequence, ev.Sequence)
 			}
 			if stored {
 				history = append(history, porcupine.Operation{ClientId: len(s.history) + n, Input: [2]any{o.id, in}, Call: o.call, Return: 1 << 40,

@@ -205,15 +205,18 @@ func (e *Engine) turn(i *instance, w *work) {
 	}
 	w.stage = pending
 	i.pending.push(w)
+	size := outcomeSize(&w.outcome)
+	if w.wrote {
+		size += appendSize(&w.append)
+	}
+	w.size += size
+	e.buffered += size
 	if !w.wrote {
 		w.headKnown = e.config.Reads == Cached
 		w.keyKnown = w.command.Key == ""
 		e.settle(i)
 		return
 	}
-	size := appendSize(&w.append)
-	w.size += size
-	e.buffered += size
 	i.writing++
 	i.sequence = w.end
 	e.appends = append(e.appends, w)

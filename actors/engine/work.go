@@ -197,6 +197,21 @@ func appendSize(a *journal.Append) int {
 	return n
 }
 
+// outcomeSize is what is kept until the outcome may leave.
+func outcomeSize(o *actors.Outcome) int {
+	n := payloadSize(o.Reply) + metadataSize(o.Metadata)
+	if o.Failure != nil {
+		n += len(o.Failure.Message)
+	}
+	if o.Forward != nil {
+		n += payloadSize(&o.Forward.Payload) + metadataSize(o.Forward.Metadata)
+	}
+	for k := range o.Effects {
+		n += payloadSize(&o.Effects[k].Payload) + metadataSize(o.Effects[k].Metadata)
+	}
+	return n
+}
+
 // The metadata of a command from which the context of its events is taken.
 const (
 	keyTraceparent = "traceparent"

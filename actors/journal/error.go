@@ -16,6 +16,11 @@ var (
 	ErrCorrupt = errors.New("corrupt record")
 	// ErrTransaction refuses the appends of a transaction in which another one failed.
 	ErrTransaction = errors.New("another append of the transaction failed")
+	// ErrUnavailable is matched by the cause of a refusal that is not the append's fault: the journal cannot be written
+	// to now.
+	ErrUnavailable = errors.New("the journal cannot be written to")
+	// ErrFull is matched by the cause of a refusal because the journal has no room left.
+	ErrFull = errors.New("the journal is full")
 	// ErrEffects refuses appends with effects.
 	ErrEffects = errors.New("the journal keeps no effects")
 )

@@ -100,7 +100,8 @@ const (
 	Conflict
 	// Unknown: see the package's rules. Result.Err is the cause.
 	Unknown
-	// Refused: certainly not applied, for the reason in Result.Err.
+	// Refused: certainly not applied, for the reason in Result.Err. It matches ErrUnavailable or ErrFull unless the
+	// append itself is at fault, or the context has ended.
 	Refused
 )
 

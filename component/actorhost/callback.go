@@ -34,7 +34,7 @@ func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlp
 			"%s of %s/%s: this host is stopping; repeat the command", r.GetMethod(), r.GetActorType(), r.GetActorId()))
 		return
 	}
-	service, ref, err := n.resolve(r)
+	to, ref, err := n.resolve(r)
 	if err != nil {
 		n.fail(r.GetId(), n.anyRef(r), 0, err)
 		return
@@ -47,9 +47,9 @@ func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlp
 		return
 	}
 	// Here and not in the goroutine: a deactivation that comes next must find the entity owned.
-	n.host.config.Entities.Own(ref)
+	to.entities.Own(ref)
 	n.callbacks.Go(func() {
-		answer := n.command(service, ref, r)
+		answer := n.command(to, ref, r)
 		if answer != nil {
 			n.send(answer, func() { n.inFlight.Add(-1) })
 		}
@@ -62,8 +62,8 @@ func (n *session) deactivate(r *runtime.SubscribeActorEventsResponseDeactivateRe
 		DeactivateResponse: &runtime.SubscribeActorEventsRequestDeactivateResponseAlpha1{Id: r.GetId()},
 	}}, nothing)
 	// What does not resolve has never been owned.
-	if _, ref, err := n.resolve(r); err == nil {
-		n.host.config.Entities.Disown(ref)
+	if to, ref, err := n.resolve(r); err == nil {
+		to.entities.Disown(ref)
 	}
 }
 
@@ -84,24 +84,55 @@ type addressed interface {
 	GetActorId() string
 }
 
+// target is what an actor type stands for.
+type target struct {
+	entities Entities
+	// name is the service's.
+	name string
+	// service is nil if the actor type is reserved.
+	service *catalog.Service
+}
+
 // resolve finds the entity that a callback is for.
-func (n *session) resolve(r addressed) (*catalog.Service, actors.Ref, error) {
-	var service *catalog.Service
-	if c := n.host.config.Catalog(); c != nil {
-		service, _ = c.Service(r.GetActorType())
-	}
-	if service == nil || service.ActorType != r.GetActorType() || !service.Kind.Placed() {
-		return nil, actors.Ref{}, actors.Errorf(actors.Unimplemented,
-			"this host does not host the actor type %q; it hosts %s", r.GetActorType(), strings.Join(n.types, ", "))
+func (n *session) resolve(r addressed) (target, actors.Ref, error) {
+	to, err := n.target(r.GetActorType())
+	if err != nil {
+		return to, actors.Ref{}, err
 	}
 	id, err := actors.UnescapeID(r.GetActorId())
 	if err != nil {
-		return nil, actors.Ref{}, err
+		return to, actors.Ref{}, err
 	}
 	if err := actors.ValidateID(id); err != nil {
-		return nil, actors.Ref{}, err
+		return to, actors.Ref{}, err
 	}
-	return service, actors.Ref{Service: service.Name, ID: id}, nil
+	return to, actors.Ref{Service: to.name, ID: id}, nil
+}
+
+func (n *session) target(actorType string) (target, error) {
+	if reserved := n.host.config.Reserved[actorType]; reserved != nil {
+		return target{entities: reserved, name: actorType}, nil
+	}
+	if c := n.host.config.Catalog(); c != nil {
+		if s, ok := c.Service(actorType); ok && s.ActorType == actorType && s.Kind.Placed() {
+			return target{entities: n.host.config.Entities, name: s.Name, service: s}, nil
+		}
+	}
+	return target{}, actors.Errorf(actors.Unimplemented,
+		"this host does not host the actor type %q; it hosts %s", actorType, strings.Join(n.types, ", "))
+}
+
+// decode makes the payload of a command. The method is nil for reserved actor types.
+func (t target) decode(id, method, contentType string, data []byte) (*catalog.Method, actors.Payload, error) {
+	if t.service == nil {
+		return nil, actors.Payload{ContentType: contentType, Data: data}, nil
+	}
+	m, err := t.service.Method(method)
+	if err != nil {
+		return nil, actors.Payload{}, err
+	}
+	payload, err := m.Decode(id, contentType, data)
+	return m, payload, err
 }
 
 // anyRef names what a callback is for, whether it exists or not.
@@ -110,15 +141,11 @@ func (n *session) anyRef(r addressed) actors.Ref {
 }
 
 // command carries out a command and makes the answer. It is nil if the stream has ended meanwhile.
-func (n *session) command(service *catalog.Service, ref actors.Ref,
+func (n *session) command(to target, ref actors.Ref,
 	r *runtime.SubscribeActorEventsResponseInvokeRequestAlpha1,
 ) *response {
 	in := readMetadata(r.GetMetadata())
-	method, err := service.Method(r.GetMethod())
-	if err != nil {
-		return n.failed(r.GetId(), ref, 0, err)
-	}
-	payload, err := method.Decode(ref.ID, in.contentType, r.GetData())
+	method, payload, err := to.decode(ref.ID, r.GetMethod(), in.contentType, r.GetData())
 	if err != nil {
 		return n.failed(r.GetId(), ref, 0, err)
 	}
@@ -129,7 +156,7 @@ func (n *session) command(service *catalog.Service, ref actors.Ref,
 	if n.ctx.Err() != nil {
 		return nil
 	}
-	outcome, err := n.host.config.Entities.Handle(n.ctx, actors.Command{
+	outcome, err := to.entities.Handle(n.ctx, actors.Command{
 		Ref: ref, Method: r.GetMethod(), Payload: payload, Metadata: in.metadata, Key: in.key, Deadline: deadline,
 	})
 	switch {
@@ -150,7 +177,11 @@ func (n *session) command(service *catalog.Service, ref actors.Ref,
 	}
 	var data []byte
 	var contentType string
-	if outcome.Reply != nil {
+	switch {
+	case outcome.Reply == nil:
+	case method == nil:
+		data, contentType = outcome.Reply.Data, outcome.Reply.ContentType
+	default:
 		data, contentType, err = method.Encode(*outcome.Reply, in.contentType)
 		if err != nil {
 			return n.failed(r.GetId(), ref, outcome.Sequence, err)

@@ -225,7 +225,7 @@ func TestDaprRemote(t *testing.T) {
 	h := host(t, s, Config{}, "Cart")
 	largest := h.config.MaxReply - 1000
 	h.entities.handle = func(ctx context.Context, c actors.Command) (actors.Outcome, error) {
-		size := 0
+		var size int
 		switch string(c.Payload.Data) {
 		case `"no"`:
 			return actors.Outcome{Failure: actors.Errorf(actors.NotFound, "there is no tea")}, nil

@@ -40,8 +40,7 @@ func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *
 // report logs what the caller of a command is not told: here the error's journey ends.
 func (n *session) report(ref actors.Ref, method string, err error) {
 	cause := err
-	var e *actors.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*actors.Error](err); ok {
 		if e.Cause == nil || e.Code != actors.Internal && e.Code != actors.DataLoss {
 			return
 		}

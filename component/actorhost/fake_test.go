@@ -55,7 +55,10 @@ func bubble(t *testing.T, config Config, test func(t *testing.T, f *fake, h *hos
 					return l.DialContext(ctx)
 				}))
 		}
-		config.Catalog, config.Entities, config.Log = h.services.get, h.entities, testLog(t)
+		config.Catalog, config.Entities = h.services.get, h.entities
+		if config.Log == nil {
+			config.Log = testLog(t)
+		}
 		var err error
 		if h.Stream, err = New(config); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -47,6 +48,10 @@ type Config struct {
 	Catalog func() *catalog.Catalog
 	// Entities carry out the commands.
 	Entities Entities
+	// Reserved are actor types of the component itself, which no catalog has. They are registered beside those of the
+	// catalog, never alone. Their commands go where the type says as they are: the service of the Ref is the actor type,
+	// any method is good, and payloads are not translated.
+	Reserved map[string]Entities
 
 	// IdleTimeout after which daprd deactivates an entity, counted from the start of its last turn: a longer turn is
 	// cancelled. It bounds what is owned, not what is in memory. Defaults to 1 h.
@@ -66,6 +71,8 @@ type Config struct {
 	// it would end the stream, and with it the ownership of every entity. Defaults to 4 MiB less 64 KiB, which daprd's
 	// default --max-body-size lets through on every hop.
 	MaxReply int
+	// Observe, if set, is told when the sidecar has registered the stream, and when that is over.
+	Observe func(up bool)
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
@@ -77,6 +84,9 @@ func (c Config) withDefaults() Config {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 4096)
 	c.MaxReply = cmp.Or(c.MaxReply, 4<<20-64<<10)
 	c.Log = cmp.Or(c.Log, slog.Default())
+	if c.Observe == nil {
+		c.Observe = func(bool) {}
+	}
 	return c
 }
 
@@ -111,17 +121,22 @@ const maxDrainTimeout = 7 * time.Second
 // minReply leaves room for every failure: see maxText.
 const minReply = 64 << 10
 
-// actorTypes are the actor types of the placed services, sorted.
-func actorTypes(c *catalog.Catalog) []string {
-	if c == nil {
+// actorTypes are the actor types of the placed services and, if there are any, the reserved ones, sorted.
+func (c Config) actorTypes() []string {
+	known := c.Catalog()
+	if known == nil {
 		return nil
 	}
 	var types []string
-	for _, s := range c.Services() {
+	for _, s := range known.Services() {
 		if s.Kind.Placed() {
 			types = append(types, s.ActorType)
 		}
 	}
+	if len(types) == 0 {
+		return nil
+	}
+	types = slices.AppendSeq(types, maps.Keys(c.Reserved))
 	slices.Sort(types)
 	return types
 }

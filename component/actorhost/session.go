@@ -226,7 +226,7 @@ func (n *session) steer(ctx context.Context) {
 		case <-n.ctx.Done():
 			return
 		case <-n.host.updated:
-			if !slices.Equal(n.types, actorTypes(n.host.config.Catalog())) {
+			if !slices.Equal(n.types, n.host.config.actorTypes()) {
 				n.cancel(errUpdated)
 				return
 			}

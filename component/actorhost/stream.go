@@ -22,6 +22,10 @@ const (
 	retryRefused = 15 * time.Second
 )
 
+// patience is how long the sidecar may be away before that is worth a warning: it is away whenever it starts, because it
+// loads its components first, and whenever it restarts.
+const patience = 10 * time.Second
+
 // Reasons for ending a stream ourselves.
 var (
 	errStopped = errors.New("the host is stopping")
@@ -44,6 +48,10 @@ type Stream struct {
 
 	mu    sync.Mutex
 	ready error
+
+	// What Run knows about the outage of the moment: since when, and what has been said of it.
+	since time.Time
+	said  string
 }
 
 var _ Host = (*Stream)(nil)
@@ -88,7 +96,7 @@ func (s *Stream) Run(ctx context.Context) error {
 	retry := retryFirst
 	unregistering := false
 	for ctx.Err() == nil {
-		types := actorTypes(s.config.Catalog())
+		types := s.config.actorTypes()
 		if len(types) == 0 {
 			s.setReady(nil)
 			select {
@@ -102,7 +110,7 @@ func (s *Stream) Run(ctx context.Context) error {
 		}
 		registered, err := s.serve(ctx, types, unregistering, &callbacks)
 		updated := errors.Is(err, errUpdated)
-		unregistering = updated && len(actorTypes(s.config.Catalog())) > 0
+		unregistering = updated && len(s.config.actorTypes()) > 0
 		if registered {
 			retry = retryFirst
 		}
@@ -111,14 +119,32 @@ func (s *Stream) Run(ctx context.Context) error {
 		}
 		wait := jitter(retry)
 		retry = min(2*retry, retryLast)
-		if refusal := refused(err); refusal != nil {
+		refusal := refused(err)
+		if refusal != nil {
 			err, wait = refusal, jitter(retryRefused)
+		} else if status.Code(err) == codes.Unavailable && !registered {
+			err = fmt.Errorf("%w; is daprd running, and is its gRPC port the one of daprGrpcEndpoint?", err)
 		}
 		s.setReady(fmt.Errorf("the actor stream is down: %w", err))
-		s.log.Warn("the actor stream is down", keyError, err, keyRetry, wait)
+		s.warn(err, refusal != nil)
 		s.pause(ctx, wait, types)
 	}
 	return nil
+}
+
+// warn says why there is no stream: at once if time will not help, else when it has lasted, and the same thing once.
+func (s *Stream) warn(err error, refused bool) {
+	if s.since.IsZero() {
+		s.since = time.Now()
+	}
+	if refused || time.Since(s.since) > patience && s.said == "" {
+		if text := err.Error(); s.said != text {
+			s.said = text
+			s.log.Warn("the actor stream is down; trying on", keyError, err)
+			return
+		}
+	}
+	s.log.Debug("the actor stream is down", keyError, err)
 }
 
 // serve opens one stream and serves it until it ends. Dapr has let go of all entities then.
@@ -130,12 +156,18 @@ func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, 
 	if err := n.open(ctx, unregistering); err != nil {
 		return false, err
 	}
+	s.since, s.said = time.Time{}, ""
 	s.log.Info("entities are hosted", keyTypes, types)
+	s.config.Observe(true)
 	err = n.serve(ctx)
+	s.config.Observe(false)
 	s.setReady(errConnecting)
 	s.config.Entities.DisownAll()
-	s.log.Info("entities are no longer hosted", keyTypes, types, keyError, err)
-	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(actorTypes(s.config.Catalog())) == 0 {
+	for _, reserved := range s.config.Reserved {
+		reserved.DisownAll()
+	}
+	s.log.Info("entities are no longer hosted", keyTypes, types, keyReason, err)
+	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(s.config.actorTypes()) == 0 {
 		if err := n.release(); err != nil {
 			s.log.Warn("the sidecar's actor calls may hang until a host registers with it", keyError, err)
 		}
@@ -154,7 +186,7 @@ func (s *Stream) pause(ctx context.Context, wait time.Duration, types []string) 
 		case <-timer.C:
 			return
 		case <-s.updated:
-			if !slices.Equal(types, actorTypes(s.config.Catalog())) {
+			if !slices.Equal(types, s.config.actorTypes()) {
 				return
 			}
 		}
@@ -192,7 +224,7 @@ func refused(err error) error {
 const (
 	keyError   = "error"
 	keyCause   = "cause"
-	keyRetry   = "retry"
+	keyReason  = "reason"
 	keyTypes   = "actor_types"
 	keyMethod  = "method"
 	keyService = "service"

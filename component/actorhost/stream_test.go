@@ -3,7 +3,10 @@ package actorhost
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -27,7 +29,7 @@ func TestRegistration(t *testing.T) {
 		s := <-f.streams
 		want := &runtime.SubscribeActorEventsRequestInitialAlpha1{
 			Entities: []string{"Cart", "Order"}, ActorIdleTimeout: durationpb.New(time.Hour),
-			DrainOngoingCallTimeout: durationpb.New(2 * time.Second), DrainRebalancedActors: proto.Bool(true),
+			DrainOngoingCallTimeout: durationpb.New(2 * time.Second), DrainRebalancedActors: new(true),
 		}
 		if diff := cmp.Diff(want, s.initial, protocmp.Transform()); diff != "" {
 			t.Error(diff)
@@ -101,6 +103,60 @@ func TestRetries(t *testing.T) {
 			t.Errorf("Ready says %v", h.Ready())
 		}
 		f.refusal = nil
+	})
+}
+
+// lines counts the log's lines of one level and more.
+type lines struct {
+	slog.Handler
+	level slog.Level
+	n     atomic.Int32
+}
+
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= l.level {
+		l.n.Add(1)
+	}
+	return nil
+}
+
+// A sidecar that is only starting is no reason for a warning. One that stays away is one, once; and so is each refusal.
+func TestWarnings(t *testing.T) {
+	log := &lines{Handler: slog.NewTextHandler(io.Discard, nil), level: slog.LevelWarn}
+	var up, down atomic.Int32
+	observe := func(is bool) {
+		if is {
+			up.Add(1)
+		} else {
+			down.Add(1)
+		}
+	}
+	bubble(t, Config{Log: slog.New(log), Observe: observe}, func(t *testing.T, f *fake, h *hosted) {
+		expect := func(when string, n int32) {
+			t.Helper()
+			if got := log.n.Load(); got != n {
+				t.Errorf("%s: %d warnings, want %d", when, got, n)
+			}
+		}
+		f.set(func() { f.refusal = status.Error(codes.Unavailable, "not yet") })
+		time.Sleep(8 * time.Second)
+		expect("the sidecar starts", 0)
+		f.set(func() { f.refusal = nil })
+		s := f.accept()
+		f.set(func() { f.refusal = status.Error(codes.Unavailable, "gone") })
+		close(s.end)
+		time.Sleep(8 * time.Second)
+		expect("the sidecar restarts", 0)
+		time.Sleep(time.Minute)
+		expect("the sidecar stays away", 1)
+		f.set(func() { f.refusal = status.Error(codes.Unauthenticated, "who are you") })
+		time.Sleep(time.Minute)
+		expect("the sidecar refuses", 2)
+		f.set(func() { f.refusal = nil })
+		f.accept()
+		if up.Load() != 2 || down.Load() != 1 {
+			t.Errorf("the stream was up %d times and down %d times", up.Load(), down.Load())
+		}
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -131,7 +130,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Handler serves the paths of the package.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.config.Metrics.Handler())
 	if s.config.Pprof {
@@ -166,7 +165,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !r.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	json.NewEncoder(w).Encode(r)
+	_ = json.NewEncoder(w).Encode(r) // whoever asked may have gone
 }
 
 // ask takes a panic of a check for a failure of that check.

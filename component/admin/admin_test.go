@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newServer(t *testing.T, c Config) *Server {
 	t.Helper()
@@ -106,12 +106,12 @@ func TestMetrics(t *testing.T) {
 	m.SessionOpened("shop.v1.Cart")
 	m.SessionOpened("shop.v1.Cart")
 	m.SessionClosed("shop.v1.Cart", true)
-	m.ActorStream(true, false)
-	m.ActorStream(false, false)
-	m.ActorStream(true, true)
+	m.ActorStream(true)
+	m.ActorStream(false)
+	m.ActorStream(true)
 	m.Discovery("ok")
 	m.Request("/dapr.proto.components.v1.StateStore/Get", "OK", time.Millisecond)
-	m.Gauges(Gauges{Resident: func() float64 { return 12 }, Queued: func() float64 { return 0 }})
+	m.Gauges(Gauges{Resident: func() float64 { return 12 }})
 	_, body := get(newServer(t, Config{Metrics: m}), "/metrics")
 	for _, want := range []string{
 		`entities_turn_seconds_count{service="shop.v1.Cart"} 1`,
@@ -122,9 +122,9 @@ func TestMetrics(t *testing.T) {
 		`entities_passivations_total{reason="idle",service="shop.v1.Cart"} 1`,
 		`entities_rejected_total{service="shop.v1.Cart",setting="maxQueue"} 1`,
 		`entities_sessions{service="shop.v1.Cart"} 1`, `entities_session_failures_total{service="shop.v1.Cart"} 1`,
-		`entities_actor_stream_up 1`, `entities_actor_stream_reconnects_total 1`, `entities_discoveries_total{result="ok"} 1`,
+		`entities_actor_stream_up 1`, `entities_actor_streams_total 2`, `entities_discoveries_total{result="ok"} 1`,
 		`entities_component_request_seconds_count{code="OK",method="StateStore/Get"} 1`,
-		`entities_resident 12`, `entities_queued 0`, "go_goroutines", "process_start_time_seconds",
+		`entities_resident 12`, "go_goroutines", "process_start_time_seconds",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)

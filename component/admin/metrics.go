@@ -11,8 +11,8 @@ import (
 )
 
 // Metrics are the component's, in a registry of their own. Its methods are what the engine's observer and the edges
-// call, by the same names; they cost little and may be called from many goroutines at once. Labels come from closed sets and from the
-// catalog, never from callers.
+// call, by the same names; they cost little and may be called from many goroutines at once. Labels come from closed sets
+// and from the catalog, never from callers.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -31,7 +31,7 @@ type Metrics struct {
 	sessions     *prometheus.GaugeVec
 	sessionEnds  *prometheus.CounterVec
 	streamUp     prometheus.Gauge
-	reconnects   prometheus.Counter
+	streams      prometheus.Counter
 	discoveries  *prometheus.CounterVec
 	requests     *prometheus.HistogramVec
 }
@@ -60,13 +60,13 @@ func NewMetrics() *Metrics {
 		sessions:     gauges("sessions", "Entities with a session in the user function.", "service"),
 		sessionEnds:  counters("session_failures_total", "Sessions that ended with an error.", "service"),
 		streamUp:     gauge("actor_stream_up", "1 while the sidecar's actor stream is registered."),
-		reconnects:   counter("actor_stream_reconnects_total", "Times that the actor stream was opened again."),
+		streams:      counter("actor_streams_total", "Times that an actor stream was registered with the sidecar."),
 		discoveries:  counters("discoveries_total", "Attempts to discover the user function.", "result"),
 		requests:     histograms("component_request_seconds", "Requests of the sidecar to state store and binding.", seconds, "method", "code"),
 	}
 	m.registry.MustRegister(
 		m.turns, m.batchSize, m.batchTime, m.events, m.checkSize, m.checkTime, m.conflicts, m.resolved, m.activations,
-		m.replayed, m.passivations, m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.reconnects, m.discoveries, m.requests,
+		m.replayed, m.passivations, m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.streams, m.discoveries, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -151,12 +151,14 @@ func (m *Metrics) SessionClosed(service string, failed bool) {
 	}
 }
 
-// ActorStream says whether the actor stream is registered; again, that it was before.
-func (m *Metrics) ActorStream(up, again bool) {
-	m.streamUp.Set(map[bool]float64{true: 1}[up])
-	if up && again {
-		m.reconnects.Inc()
+// ActorStream says that the actor stream was registered, or that it is gone.
+func (m *Metrics) ActorStream(up bool) {
+	if !up {
+		m.streamUp.Set(0)
+		return
 	}
+	m.streamUp.Set(1)
+	m.streams.Inc()
 }
 
 // Discovery counts an attempt: ok, unreachable, invalid.
@@ -170,9 +172,8 @@ func (m *Metrics) Request(method, code string, took time.Duration) {
 	m.requests.WithLabelValues(method, code).Observe(took.Seconds())
 }
 
-// Gauges shows numbers that somebody else keeps: entities in memory (resident), entities owned (owned), commands that
-// wait (queued), commands in progress (in_flight), their bytes (bytes). Called at every scrape, they answer at once. It
-// may be called once.
+// Gauges shows numbers that somebody else keeps: entities in memory (resident), entities owned (owned), commands in
+// progress (in_flight), their bytes (bytes). Called at every scrape, they answer at once. It may be called once.
 func (m *Metrics) Gauges(g Gauges) {
 	for _, v := range []struct {
 		name, help string
@@ -180,7 +181,6 @@ func (m *Metrics) Gauges(g Gauges) {
 	}{
 		{"resident", "Entities in memory.", g.Resident},
 		{"owned", "Entities that the sidecar has placed here.", g.Owned},
-		{"queued", "Commands that wait for their entity.", g.Queued},
 		{"in_flight", "Commands in progress, waiting ones included.", g.InFlight},
 		{"in_flight_bytes", "Size of the commands and answers in progress.", g.Bytes},
 	} {
@@ -191,7 +191,7 @@ func (m *Metrics) Gauges(g Gauges) {
 }
 
 // Gauges are read at every scrape. Those that are nil are not shown.
-type Gauges struct{ Resident, Owned, Queued, InFlight, Bytes func() float64 }
+type Gauges struct{ Resident, Owned, InFlight, Bytes func() float64 }
 
 // Handler serves the metrics alone.
 func (m *Metrics) Handler() http.Handler {

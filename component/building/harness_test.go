@@ -2,7 +2,6 @@ package building
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -61,7 +60,7 @@ func start(t testing.TB, change func(*Config)) *rig {
 	r := &rig{folder: filepath.Join(shortDir(t), "sockets")}
 	c := Config{
 		Folder: r.folder,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 		OnInit: func(_ context.Context, c config.Config) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -29,7 +29,7 @@ type Journal interface {
 }
 
 // StateService is the Service of the refs of state keys. No service can be called that, and no persistence id may be.
-const StateService = "state/entities"
+const StateService = catalog.StatePersistence
 
 func (r *Runtime) catalog() *catalog.Catalog {
 	if r.Catalog == nil {

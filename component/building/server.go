@@ -145,21 +145,17 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.ready)
 
 	select {
-	case err = <-served:
-		err = fmt.Errorf("serve %s: %w", l.path, err)
+	case err := <-served:
 		g.Stop()
+		return errors.Join(fmt.Errorf("serve %s: %w", l.path, err), l.withdraw())
 	case <-ctx.Done():
-		err = nil
 	}
 	// First out of the folder, so that a sidecar that starts now does not find a socket that is about to close.
-	err = errors.Join(err, l.withdraw())
-	if ctx.Err() != nil {
-		late := time.AfterFunc(s.config.DrainTimeout, g.Stop)
-		g.GracefulStop()
-		late.Stop()
-		<-served
-	}
-	return err
+	err = l.withdraw()
+	late := time.AfterFunc(s.config.DrainTimeout, g.Stop)
+	g.GracefulStop()
+	late.Stop()
+	return errors.Join(err, <-served)
 }
 
 func (s *Server) register() *grpc.Server {

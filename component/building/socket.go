@@ -149,7 +149,7 @@ func (s *socket) withdraw() error {
 }
 
 // release lets the next component have the name.
-func (s *socket) release() error { return s.lock.Close() }
+func (s *socket) release() { s.lock.Close() }
 
 // ours reports whether the file belongs to this user.
 func ours(info fs.FileInfo) bool {

@@ -62,8 +62,7 @@ func stateStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	var tag *etagError
-	if errors.As(err, &tag) {
+	if tag, ok := errors.AsType[*etagError](err); ok {
 		return detailed(tag.code, err.Error(), &errdetails.BadRequest{
 			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "etag", Description: tag.text}},
 		})

@@ -40,6 +40,9 @@ func EntityType(k actors.Kind) string { return entityTypes[k] }
 // Supported returns the kinds that this version of the component serves.
 func Supported() []actors.Kind { return []actors.Kind{actors.EventSourced} }
 
+// JournalActorType is the actor type by which hosts compare their journals. No service may have it.
+const JournalActorType = "EntitiesJournal"
+
 // Options of a Catalog. The zero value is usable.
 type Options struct {
 	// ActorTypes renames services: from a service's full name to its actor type. Defaults to the simple name of each.

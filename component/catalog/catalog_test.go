@@ -95,12 +95,12 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		return &cloudstate.Entity{EntityType: EntityType(kind), ServiceName: service, PersistenceId: service}
 	}
 	circle := marshal(t, &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
-		{Name: proto.String("a.proto"), Dependency: []string{"b.proto"}},
-		{Name: proto.String("b.proto"), Dependency: []string{"c.proto"}},
-		{Name: proto.String("c.proto"), Dependency: []string{"b.proto"}},
+		{Name: new("a.proto"), Dependency: []string{"b.proto"}},
+		{Name: new("b.proto"), Dependency: []string{"c.proto"}},
+		{Name: new("c.proto"), Dependency: []string{"b.proto"}},
 	}})
 	contradiction := marshal(t, &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
-		{Name: proto.String("a.proto")}, {Name: proto.String("a.proto"), Package: proto.String("p")},
+		{Name: new("a.proto")}, {Name: new("a.proto"), Package: new("p")},
 	}})
 	all := Options{Supported: []actors.Kind{actors.EventSourced, actors.Value, actors.Replicated, actors.Action}}
 	described := shop(t)
@@ -149,7 +149,10 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"persistence ids", spec(two, eventSourced("a.Same", "1"), eventSourced("b.Same", "1")), Options{ActorTypes: map[string]string{"b.Same": "B"}},
 			[]string{"a.Same and b.Same have the same persistence id \"1\""}},
 		{"actor type", shop(t), Options{ActorTypes: map[string]string{"shop.v1.ShoppingCart": "a/b"}}, []string{`"a/b"`, "actorType.shop.v1.ShoppingCart"}},
+		{"reserved actor type", spec(two, eventSourced("a.Same", "")), Options{ActorTypes: map[string]string{"a.Same": JournalActorType}},
+			[]string{`a.Same would be the actor type "EntitiesJournal"`, `"actorType.a.Same"`}},
 		{"persistence id", spec(two, eventSourced("a.Same", "a\x00")), Options{}, []string{"persistence id of the service a.Same"}},
+		{"persistence id of the state store", spec(two, eventSourced("a.Same", "state/entities")), Options{}, []string{`"state/entities" of the service a.Same`, "choose another"}},
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},
 		{"both", with(described, "json"), Options{}, []string{"lists methods and is described by shop.proto"}},
 		{"json not announced", with(jsonSpec(&cloudstate.Method{Name: "A"}), "targets"), Options{}, []string{`did not announce the extension "json"`}},

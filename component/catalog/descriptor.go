@@ -98,7 +98,7 @@ func (r *resolver) resolve(name string, path []string) error {
 	if i := slices.Index(path, name); i >= 0 {
 		return fmt.Errorf("descriptor files import each other in a circle: %s", arrows(append(path[i:len(path):len(path)], name)))
 	}
-	path = append(path[:len(path):len(path)], name)
+	path = append(slices.Clip(path), name)
 	if len(path) > maxImports {
 		return fmt.Errorf("descriptor files import each other more than %d deep", maxImports)
 	}

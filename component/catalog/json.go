@@ -99,8 +99,7 @@ func (m *Method) checkJSON(data []byte) error {
 		return nil
 	}
 	at := len(data)
-	var syntax *json.SyntaxError
-	if errors.As(json.Unmarshal(data, new(json.RawMessage)), &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(data, new(json.RawMessage))); ok {
 		at = int(syntax.Offset)
 	}
 	return actors.Errorf(actors.InvalidArgument, "the payload of %s is not valid JSON at byte %d of %d", m, at, len(data))

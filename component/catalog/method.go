@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,7 +71,7 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 	}
 	if missing != nil {
 		// The last value of a field counts. What the caller encoded stays as it is.
-		data = protowire.AppendTag(data[:len(data):len(data)], missing.Number(), protowire.BytesType)
+		data = protowire.AppendTag(slices.Clip(data), missing.Number(), protowire.BytesType)
 		data = protowire.AppendString(data, id)
 	}
 	if len(data) > m.maxBytes {

@@ -25,6 +25,9 @@ const (
 	JSONPrefix     = "json.cloudstate.io/"
 )
 
+// StatePersistence is the persistence id of the keys of the state store. No service may have it.
+const StatePersistence = "state/entities"
+
 // emptyObject is the type name of a JSON payload whose method names no type.
 const emptyObject = "object"
 
@@ -63,8 +66,15 @@ func (b *builder) service(e *cloudstate.Entity) (*Service, []error) {
 		report(`the actor type %q of the service %s (setting %q) may not contain / \ # ? %%, spaces or control characters`,
 			s.ActorType, name, "actorType."+name)
 	}
+	if s.ActorType == JournalActorType {
+		report("the service %s would be the actor type %q, by which hosts compare their journals; rename it with the setting %q",
+			name, s.ActorType, "actorType."+name)
+	}
 	if len(s.Persistence) > actors.MaxIDBytes || !plain(s.Persistence) {
 		report("the persistence id of the service %s is longer than %d bytes or contains control characters", name, actors.MaxIDBytes)
+	}
+	if s.Persistence == StatePersistence {
+		report("the persistence id %q of the service %s is the one under which the state store keeps its keys; choose another", s.Persistence, name)
 	}
 	if ms := e.GetPassivationStrategy().GetTimeout().GetTimeout(); ms < 0 {
 		report("the passivation timeout of the service %s is negative: %d ms", name, ms)

@@ -45,8 +45,7 @@ type Config struct {
 	LogFormat    string
 
 	// InitFile says whether the last Init is kept.
-	InitFile  bool
-	OnRestart OnRestart
+	InitFile bool
 
 	SocketFolder string
 	SocketName   string
@@ -75,15 +74,6 @@ const (
 	Checked Reads = "checked"
 	// Cached reads answer from memory.
 	Cached Reads = "cached"
-)
-
-// OnRestart says what to do about pulls and reads that the sidecar does not reopen after the component restarted.
-type OnRestart string
-
-// The values of OnRestart.
-const (
-	OnRestartLog     OnRestart = "log"
-	OnRestartSidecar OnRestart = "restartSidecar"
 )
 
 // Default is the configuration of a state.entities component without metadata.

@@ -17,9 +17,9 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		UserFunction: "127.0.0.1:8080", Journal: Journal{Scheme: "sqlite", Source: "entities.db"}, Host: HostAuto,
 		DaprGRPCEndpoint: "127.0.0.1:50001", CommandTimeout: time.Minute, IdleTimeout: 30 * time.Second,
-		DrainTimeout: 8 * time.Second, GracePeriod: 20 * time.Second, Reads: Checked, MaxResident: 10000, MaxQueue: 1000,
+		DrainTimeout: 2 * time.Second, GracePeriod: 20 * time.Second, Reads: Checked, MaxResident: 10000, MaxQueue: 1000,
 		MaxInFlight: 10000, MaxEvents: 1000, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
-		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true, OnRestart: OnRestartLog,
+		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
 	}
 	if diff := cmp.Diff(want, Default(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
@@ -31,17 +31,17 @@ func TestFromMetadata(t *testing.T) {
 	t.Parallel()
 	c, err := FromMetadata(map[string]string{
 		"USERFUNCTION": "unix:/run/app.sock", "Journal": "postgres://u:p@h/d", "idletimeout": " 90s ", "MaxBytes": "1Gi",
-		"actortype.shop.v1.ShoppingCart": "Cart", "adminAddress": "OFF", "initFile": "off", "host": "True",
-		"actorStateStore": "true", "keyPrefix": "none", "onRestart": "restartsidecar", "pprof": "yes", "logLevel": "DEBUG",
+		"actortype.shop.v1.ShoppingCart": "Cart", "initFile": "off", "host": "True",
+		"actorStateStore": "true", "keyPrefix": "none",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Default()
 	want.UserFunction, want.Journal = "unix:/run/app.sock", Journal{Scheme: "postgres", Source: "postgres://u:p@h/d"}
-	want.IdleTimeout, want.MaxBytes, want.AdminAddress = 90*time.Second, 1<<30, ""
+	want.IdleTimeout, want.MaxBytes = 90*time.Second, 1<<30
 	want.ActorTypes = map[string]string{"shop.v1.ShoppingCart": "Cart"}
-	want.InitFile, want.Host, want.OnRestart, want.Pprof, want.LogLevel = false, HostAlways, OnRestartSidecar, true, slog.LevelDebug
+	want.InitFile, want.Host = false, HostAlways
 	if !c.Equal(want) {
 		t.Error(cmp.Diff(want, c))
 	}
@@ -67,14 +67,13 @@ func TestProblems(t *testing.T) {
 		"number":              {map[string]string{"maxQueue": "many"}, []string{"is not a whole number"}},
 		"size":                {map[string]string{"maxBytes": "4MB"}, []string{`maxBytes "4MB" is not a size such as 4Mi`}},
 		"size, huge":          {map[string]string{"maxBytes": "9000000000Gi"}, []string{"is not between"}},
-		"bool":                {map[string]string{"pprof": "maybe"}, []string{"is neither true nor false"}},
-		"drain within grace":  {map[string]string{"drainTimeout": "30s"}, []string{"drainTimeout (30s) is longer than gracePeriod (20s)"}},
+		"drain":               {map[string]string{"drainTimeout": "8s"}, []string{"is not between 1ms and 7s"}},
 		"bytes for a message": {map[string]string{"maxMessage": "512Mi"}, []string{"maxBytes"}},
 		"one type, two":       {map[string]string{"actorType.a.B": "X", "actorType.b.B": "X"}, []string{`actorType.a.B and actorType.b.B both say "X"`}},
 		"actor type":          {map[string]string{"actorType.a.B": "X/Y"}, []string{"is not a name for an actor type"}},
 		"actor type, service": {map[string]string{"actorType.a/B": "X"}, []string{"does not name a service"}},
 		"actor type, none":    {map[string]string{"actorType.": "X"}, []string{"no setting"}},
-		"admin":               {map[string]string{"adminAddress": "localhost"}, []string{"is neither host:port nor off"}},
+		"admin":               {map[string]string{"adminAddress": "off"}, []string{"give the flag --adminAddress"}},
 		"empty":               {map[string]string{"userFunction": ""}, []string{"must not be empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +88,30 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestProblemsOfFlags(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		flags map[string]string
+		want  string
+	}{
+		"drain within grace": {map[string]string{"gracePeriod": "1s"}, "drainTimeout (2s) is longer than gracePeriod (1s)"},
+		"bool":               {map[string]string{"pprof": "maybe"}, "is neither true nor false"},
+		"admin":              {map[string]string{"adminAddress": "localhost"}, "is neither host:port nor off"},
+		"level":              {map[string]string{"logLevel": "loud"}, "logLevel"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := Resolve(Process, test.flags); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v\ndoes not say: %s", err, test.want)
+			}
+		})
+	}
+	c, err := Resolve(Process, map[string]string{"adminAddress": "OFF", "logLevel": "DEBUG", "pprof": "yes"})
+	if err != nil || c.AdminAddress != "" || c.LogLevel != slog.LevelDebug || !c.Pprof {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

@@ -21,7 +21,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "appId", Type: "string", Scope: State | Binding | Process,
-		Meaning: "App id of the sidecar. Write {appID}, which the sidecar replaces.",
+		Meaning: "App id of the sidecar. Write {appID}, which the sidecar replaces. A restarted component resumes only with a sidecar of this app id.",
 		Example: "{appID}",
 		parse:   optional(func(c *Config) *string { return &c.AppID }),
 	},
@@ -71,7 +71,7 @@ var settings = []Setting{
 		parse:   duration(func(c *Config) *time.Duration { return &c.DrainTimeout }, "1ms", "7s"),
 	},
 	{
-		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: State | Process,
+		Name: "gracePeriod", Default: "20s", Type: "duration", Scope: Process,
 		Meaning: "Time in which the component stops altogether; what is left then is cut off. Keep it below terminationGracePeriodSeconds of the pod.",
 		Example: "20s",
 		parse:   duration(func(c *Config) *time.Duration { return &c.GracePeriod }, "1ms", "1h"),
@@ -126,18 +126,18 @@ var settings = []Setting{
 	},
 	{
 		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Binding | Process,
-		Meaning: "Size of one answer to the sidecar, state values included. A larger one breaks the sidecar's actor stream unless its --max-body-size (default 4Mi) is raised; the answers of state and binding never get past 4Mi.",
+		Meaning: "Size of one answer to the sidecar, state values included, and of one command that goes out through it. A larger one breaks the sidecar's actor stream unless its --max-body-size (default 4Mi) is raised; the answers of state and binding never get past 4Mi.",
 		Example: "1Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxReply }, 1<<10, 1<<30),
 	},
 	{
-		Name: "adminAddress", Default: "127.0.0.1:9095", Type: "string", Scope: State | Process,
+		Name: "adminAddress", Default: "127.0.0.1:9095", Type: "string", Scope: Process,
 		Meaning: "Address of health checks and metrics over HTTP, or off.",
 		Example: "0.0.0.0:9095",
 		parse:   parseAdminAddress,
 	},
 	{
-		Name: "pprof", Default: "false", Type: "bool", Scope: State | Process,
+		Name: "pprof", Default: "false", Type: "bool", Scope: Process,
 		Meaning: "Whether the admin address serves Go profiles, which show much of what the process does.",
 		Example: "true",
 		parse:   boolean(func(c *Config) *bool { return &c.Pprof }),
@@ -154,13 +154,7 @@ var settings = []Setting{
 		},
 	},
 	{
-		Name: "onRestart", Default: "log", Type: "string", Scope: State | Process, Allowed: []string{"log", "restartSidecar"},
-		Meaning: "What to do about subscriptions that the sidecar does not reopen after the component restarted: log them, or shut the sidecar down so that its supervisor restarts it.",
-		Example: "restartSidecar",
-		parse:   choice(func(c *Config) *OnRestart { return &c.OnRestart }, OnRestartLog, OnRestartSidecar),
-	},
-	{
-		Name: "logLevel", Default: "info", Type: "string", Scope: State | Process, Allowed: []string{"debug", "info", "warn", "error"},
+		Name: "logLevel", Default: "info", Type: "string", Scope: Process, Allowed: []string{"debug", "info", "warn", "error"},
 		Meaning: "Least level of the log lines that are written.",
 		Example: "debug",
 		parse:   parseLogLevel,

@@ -102,9 +102,6 @@ func TestMetadata(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if name, ok := got.ActorStateStore(); !ok || name != "entities" {
-		t.Errorf("got %q, %t", name, ok)
-	}
 	if _, ok := got.Component("other"); ok {
 		t.Error("a component that is not there is there")
 	}

@@ -46,19 +46,6 @@ func (s Sidecar) Component(name string) (Component, bool) {
 	return Component{}, false
 }
 
-// ActorStateStore returns the name of the component that holds actor state. From Dapr 1.18.3 on actor types are
-// advertised only where there is one.
-func (s Sidecar) ActorStateStore() (name string, ok bool) {
-	for _, c := range s.Components {
-		for _, capability := range c.Capabilities {
-			if capability == "ACTOR" {
-				return c.Name, true
-			}
-		}
-	}
-	return "", false
-}
-
 // Metadata asks the sidecar about itself.
 func (c *Client) Metadata(ctx context.Context) (Sidecar, error) {
 	m, err := c.dapr.GetMetadata(ctx, &runtime.GetMetadataRequest{})

@@ -50,6 +50,8 @@ type Config struct {
 	// is served has changed. function gives the Function of a service by its full name, nil for a service that has
 	// none. Functions of an earlier call go on working as long as the user function understands them.
 	OnChange func(c *catalog.Catalog, function func(service string) engine.Function)
+	// Observe, if set, is told of every attempt at discovery: ok, unreachable or invalid.
+	Observe func(result string)
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -70,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnChange == nil {
 		c.OnChange = func(*catalog.Catalog, func(string) engine.Function) {}
+	}
+	if c.Observe == nil {
+		c.Observe = func(string) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

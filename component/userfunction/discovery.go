@@ -32,6 +32,8 @@ type discovery struct {
 	// spec is the last answer, whether it was good or not; nil after the connection was lost, for then another user
 	// function may be behind it.
 	spec *cloudstate.EntitySpec
+	// valid says that it was good.
+	valid bool
 	// catalog is the last good answer.
 	catalog *catalog.Catalog
 }
@@ -44,6 +46,7 @@ func (d *discovery) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			config.Observe("unreachable")
 			d.lost(err)
 			d.pause(ctx, jitter(wait))
 			wait = min(wait*8/5, config.RetryMax)
@@ -78,16 +81,16 @@ func (d *discovery) discover(ctx context.Context) error {
 		return err
 	}
 	d.client.met.Store(true)
-	if d.spec != nil && proto.Equal(d.spec, spec) {
-		return nil
+	if d.spec == nil || !proto.Equal(d.spec, spec) {
+		d.spec = spec
+		found, err := catalog.New(spec, config.Catalog)
+		if d.valid = err == nil; d.valid {
+			d.accept(found, spec.GetServiceInfo())
+		} else {
+			d.refuse(ctx, err)
+		}
 	}
-	d.spec = spec
-	found, err := catalog.New(spec, config.Catalog)
-	if err != nil {
-		d.refuse(ctx, err)
-		return nil
-	}
-	d.accept(found, spec.GetServiceInfo())
+	config.Observe(map[bool]string{true: "ok", false: "invalid"}[d.valid])
 	return nil
 }
 
@@ -149,8 +152,12 @@ func (d *discovery) lost(cause error) {
 			ErrAbsent, address, cause)
 	}
 	d.spec = nil
-	if d.client.enter(s) {
+	switch news := d.client.enter(s); {
+	case !news:
+	case d.answered:
 		d.client.log.Warn("the user function does not answer; trying on", keyError, cause)
+	default: // it may come later, or not at all
+		d.client.log.Info("no user function has answered yet; trying on", keyError, cause)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +65,8 @@ func TestDiscovery(t *testing.T) {
 func TestUserFunctionComesLate(t *testing.T) {
 	t.Parallel()
 	address := free(t)
-	r := run(t, Config{Address: address})
+	var ok, unreachable atomic.Int32
+	r := run(t, Config{Address: address, Observe: func(result string) { map[string]*atomic.Int32{"ok": &ok, "unreachable": &unreachable}[result].Add(1) }})
 	if err := r.Ready(); !errors.Is(err, ErrAbsent) {
 		t.Errorf("at first: %v", err)
 	}
@@ -78,8 +80,9 @@ func TestUserFunctionComesLate(t *testing.T) {
 	f.start(t, address)
 	r.next(t)
 	eventually(t, "ready", func() bool { return r.Ready() == nil })
-	if n := strings.Count(r.log.String(), "does not answer"); n != 1 {
-		t.Errorf("the log said %d times that it does not answer:\n%s", n, r.log)
+	eventually(t, "both are observed", func() bool { return ok.Load() > 0 && unreachable.Load() > 0 })
+	if n := strings.Count(r.log.String(), "no user function has answered yet"); n != 1 || strings.Contains(r.log.String(), "WARN") {
+		t.Errorf("the log said %d times that none has answered:\n%s", n, r.log)
 	}
 }
 

@@ -182,7 +182,7 @@ func (f *scripted) Handle(stream grpc.BidiStreamingServer[in, out]) error {
 	}()
 	err := f.handle(s)
 	if stream.Context().Err() == nil {
-		s.note("<- end %s", status.Code(err))
+		s.notef("<- end %s", status.Code(err))
 	}
 	return err
 }
@@ -226,7 +226,7 @@ type wire struct {
 	texts  []string
 }
 
-func (l *wire) note(format string, args ...any) {
+func (l *wire) notef(format string, args ...any) {
 	l.texts = append(l.texts, fmt.Sprintf(format, args...))
 }
 
@@ -239,24 +239,24 @@ func (l *wire) recv() (*in, error) {
 	m, err := l.stream.Recv()
 	switch {
 	case errors.Is(err, io.EOF):
-		l.note("-> half-close")
+		l.notef("-> half-close")
 	case err != nil:
-		l.note("-> %s", status.Code(err))
+		l.notef("-> %s", status.Code(err))
 	default:
-		l.note("-> %s", text(m))
+		l.notef("-> %s", text(m))
 	}
 	return m, err
 }
 
 func (l *wire) send(m *out) error {
-	l.note("<- %s", text(m))
+	l.notef("<- %s", text(m))
 	return l.stream.Send(m)
 }
 
 // hang reads nothing until the stream is cancelled.
 func (l *wire) hang() error {
 	<-l.stream.Context().Done()
-	l.note("-> %s", status.FromContextError(l.stream.Context().Err()).Code())
+	l.notef("-> %s", status.FromContextError(l.stream.Context().Err()).Code())
 	return l.stream.Context().Err()
 }
 

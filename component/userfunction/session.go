@@ -159,11 +159,12 @@ func (s *session) broken(err error) error {
 		// Some servers reset their streams before they hang up.
 		return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
 	case code == codes.ResourceExhausted && strings.HasPrefix(status.Convert(err).Message(), "grpc: received message"):
-		return &actors.Error{
-			Code:    actors.ResourceExhausted,
-			Message: fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage),
-			Cause:   err,
+		text := fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage)
+		if said := status.Convert(err).Message(); !strings.HasSuffix(said, fmt.Sprintf("vs. %d)", config.MaxMessage)) {
+			// gRPC's words for a limit of the other side; its default is 4 MiB, and many keep that.
+			text = fmt.Sprintf("what %s has to be given is larger than its user function takes (%s); raise the limit of the user function's gRPC server", s.ref(), said)
 		}
+		return &actors.Error{Code: actors.ResourceExhausted, Message: text, Cause: err}
 	default:
 		return s.terminated(err)
 	}

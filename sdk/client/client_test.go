@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -198,7 +199,7 @@ func TestRetriesEnd(t *testing.T) {
 		if sdk.CodeOf(err) != test.code || err.Error() != "no" {
 			t.Errorf("%v: error %v", test.code, err)
 		}
-		if e := err.(*sdk.Error); e.Entity != "shop.v1.Cart/c" || e.Sequence != 4 {
+		if e, ok := errors.AsType[*sdk.Error](err); !ok || e.Entity != "shop.v1.Cart/c" || e.Sequence != 4 {
 			t.Errorf("%v: from %s at %d", test.code, e.Entity, e.Sequence)
 		}
 		if len(s.requests) != test.want {

@@ -24,6 +24,8 @@ type client struct {
 	id       int
 	random   *rand.Rand
 	sidecars []*harness.Client
+	// at is the sidecar in use: the other one after a failure, and any of them now and then.
+	at       int
 	accounts []string
 	history  *history
 	// failed counts the attempts that brought no answer: the sign that faults were felt.
@@ -42,6 +44,9 @@ func (c *client) Run(ctx context.Context) {
 			o.Kind, o.Amount = get, 0
 		case r < 4:
 			o.Kind, o.Amount = withdraw, 1+c.random.Int64N(40)
+		}
+		if c.random.IntN(8) == 0 {
+			c.at = c.random.IntN(len(c.sidecars))
 		}
 		c.settle(context.WithoutCancel(ctx), &o)
 		c.history.add(o)
@@ -63,7 +68,11 @@ func (c *client) settle(ctx context.Context, o *operation) {
 	o.Verdict = unknown
 	for o.Verdict == unknown && ctx.Err() == nil {
 		o.Attempts++
-		if err := c.attempt(ctx, o); err != nil {
+		if o.Attempts == 1 {
+			o.Sidecar = c.at
+		}
+		if err := c.attempt(ctx, o, c.sidecars[c.at]); err != nil {
+			c.at = (c.at + 1) % len(c.sidecars)
 			o.Error = err.Error()
 			c.failed.Add(1)
 			time.Sleep(time.Duration(20+c.random.IntN(150)) * time.Millisecond)
@@ -78,10 +87,10 @@ var (
 )
 
 // attempt sends the command once. An error settles nothing.
-func (c *client) attempt(ctx context.Context, o *operation) error {
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+func (c *client) attempt(ctx context.Context, o *operation, sidecar *harness.Client) error {
+	// Some give up before a failover is over and come back while the first attempt is still on its way.
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(1500+c.random.IntN(4000))*time.Millisecond)
 	defer cancel()
-	sidecar := c.sidecars[c.random.IntN(len(c.sidecars))]
 	body := []byte("{}")
 	if o.Kind != get {
 		body = fmt.Appendf(nil, `{"amount":%d}`, o.Amount)

@@ -40,7 +40,9 @@ type operation struct {
 	Sequence int64         `json:"sequence,omitempty"`
 	Balance  int64         `json:"balance,omitempty"`
 	Attempts int           `json:"attempts"`
-	Error    string        `json:"error,omitempty"`
+	// Sidecar that got the first attempt, by its place among the hosts.
+	Sidecar int    `json:"sidecar"`
+	Error   string `json:"error,omitempty"`
 }
 
 // history collects operations. Times are monotonic, since its start, so that the order is real on one machine.

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +123,15 @@ func TestReload(t *testing.T) {
 	for i := range 45 {
 		s.must(t, "a", "Deposit", `{"amount":2}`)
 		if i%15 == 0 {
-			time.Sleep(600 * time.Millisecond)
+			err := harness.Poll(within(t, 30*time.Second), 20*time.Millisecond, func(context.Context) error {
+				if n := s.metric(t, "entities_resident"); n > 0 {
+					return fmt.Errorf("%v entities are still in memory", n)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for _, id := range []string{"b", "c", "d", "e", "f"} {

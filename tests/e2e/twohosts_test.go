@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestTwoHosts(t *testing.T) {
 	// Kill a whole host while the other's clients go on.
 	var load sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
-	acknowledged := make([]int, entities)
+	var acknowledged [entities]atomic.Int64
 	for worker := range 4 {
 		load.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
@@ -48,13 +49,23 @@ func TestTwoHosts(t *testing.T) {
 						map[string]string{"Idempotency-Key": fmt.Sprintf("n%d", n), "Content-Type": "application/json"}, []byte(`{"amount":1}`))
 					cancel()
 					if err == nil && r.OK() {
-						acknowledged[i]++
+						acknowledged[i].Add(1)
 					}
 				}
 			}
 		})
 	}
-	time.Sleep(time.Second)
+	err := harness.Poll(within(t, time.Minute), 20*time.Millisecond, func(context.Context) error {
+		for i := range acknowledged {
+			if acknowledged[i].Load() == 0 {
+				return fmt.Errorf("%s has had no deposit under load", id(i))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	killed := time.Now()
 	hosts[0].Daprd.Kill()
 	hosts[0].Component.Kill()
@@ -81,8 +92,8 @@ func TestTwoHosts(t *testing.T) {
 				t.Errorf("%s: event %d has the sequence %d", id(i), events, e.Sequence)
 			}
 		}
-		if events < acknowledged[i]+1 {
-			t.Errorf("%s: %d deposits were acknowledged, %d are in the journal", id(i), acknowledged[i]+1, events)
+		if want := int(acknowledged[i].Load()) + 1; events < want {
+			t.Errorf("%s: %d deposits were acknowledged, %d are in the journal", id(i), want, events)
 		}
 	}
 }

@@ -245,9 +245,9 @@ func (s *suite) epochs(t *testing.T) {
 	j := s.open(t)
 	ctx := within(t)
 	a := cart("a")
-	with := func(epoch int64, append journal.Append) journal.Append {
-		append.Epoch = epoch
-		return append
+	with := func(epoch int64, request journal.Append) journal.Append {
+		request.Epoch = epoch
+		return request
 	}
 	fence := func(epoch int64, want journal.Head) {
 		t.Helper()

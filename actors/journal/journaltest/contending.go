@@ -28,14 +28,14 @@ func (s *suite) fight(t *testing.T) {
 			at := int64(0)
 			for n := 0; n < each; {
 				command := fmt.Sprintf("%d-%d", w, n)
-				append := add(a, at, command, command)
+				request := add(a, at, command, command)
 				if w%2 == 0 {
-					append = keyed(append, 1)
+					request = keyed(request, 1)
 				}
 				if w%4 == 1 {
-					append.Expected = journal.AnySequence
+					request.Expected = journal.AnySequence
 				}
-				r := j.Append(ctx, []journal.Append{append})[0]
+				r := j.Append(ctx, []journal.Append{request})[0]
 				switch r.Status {
 				case journal.Committed:
 					won[w][r.Head.Sequence] = command

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,10 +55,13 @@ const (
 	// Conflict answers appends with Conflict, at the stream's true head, and does not carry them out; the others return
 	// an error.
 	Conflict
+	// Again carries appends out twice and answers as the second time, as a driver does that repeats a statement when its
+	// reply is lost: with our own commit's Conflict, or AlreadyApplied. The others return an error.
+	Again
 )
 
 func (f Fault) String() string {
-	return [...]string{"slow", "lost", "lost reply", "late", "refuse", "conflict"}[f]
+	return [...]string{"slow", "lost", "lost reply", "late", "refuse", "conflict", "again"}[f]
 }
 
 // Disturbance says which call gets which fault. Each strikes once.
@@ -79,7 +83,7 @@ type Disturbance struct {
 
 // Rates are the shares of calls, 0 to 1, that get each fault by chance.
 type Rates struct {
-	Lost, LostReply, Late, Refuse, Conflict, Slow float64
+	Lost, LostReply, Late, Refuse, Conflict, Again, Slow float64
 	// Delay is the longest delay of Slow and Late. Defaults to 10 ms.
 	Delay time.Duration
 }
@@ -187,7 +191,7 @@ func (f *Faulty) throw(c Call) *Disturbance {
 	for _, o := range []struct {
 		share float64
 		fault Fault
-	}{{r.Lost, Lost}, {r.LostReply, LostReply}, {r.Late, Late}, {r.Refuse, Refuse}, {r.Conflict, Conflict}, {r.Slow, Slow}} {
+	}{{r.Lost, Lost}, {r.LostReply, LostReply}, {r.Late, Late}, {r.Refuse, Refuse}, {r.Conflict, Conflict}, {r.Again, Again}, {r.Slow, Slow}} {
 		if x < o.share {
 			d := &Disturbance{Call: c, Fault: o.fault}
 			if o.fault == Slow || o.fault == Late {
@@ -297,6 +301,9 @@ func (f *Faulty) disturb(
 		return rules.All(len(batch), journal.Refused, d.Err)
 	case Conflict:
 		return f.conflict(ctx, batch)
+	case Again:
+		call(ctx, batch)
+		return call(ctx, batch)
 	default:
 		return rules.All(len(batch), journal.Unknown, d.Err)
 	}
@@ -360,14 +367,8 @@ func (f *Faulty) events(ctx context.Context, ref actors.Ref, inner iter.Seq2[jou
 
 // Last implements journal.Reader.
 func (f *Faulty) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event, error) {
-	return disturbed(f, ctx, CallLast, func(ref actors.Ref) bool {
-		for _, r := range refs {
-			if r == ref {
-				return true
-			}
-		}
-		return false
-	}, func(ctx context.Context) ([]journal.Event, error) { return f.inner.Last(ctx, refs) })
+	return disturbed(f, ctx, CallLast, func(ref actors.Ref) bool { return slices.Contains(refs, ref) },
+		func(ctx context.Context) ([]journal.Event, error) { return f.inner.Last(ctx, refs) })
 }
 
 // Heads implements journal.Reader.

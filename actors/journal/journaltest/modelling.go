@@ -3,6 +3,7 @@ package journaltest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -78,16 +79,12 @@ func (m model) transact(batch []journal.Append) []journal.Result {
 	copied := model{}
 	for ref, s := range m {
 		c := &modelStream{head: s.head, events: slices.Clone(s.events), snapshot: s.snapshot, records: map[string]journal.Record{}}
-		for k, v := range s.records {
-			c.records[k] = v
-		}
+		maps.Copy(c.records, s.records)
 		copied[ref] = c
 	}
 	results := copied.append(batch)
 	if !slices.ContainsFunc(results, func(r journal.Result) bool { return r.Status != journal.Committed }) {
-		for ref, s := range copied {
-			m[ref] = s
-		}
+		maps.Copy(m, copied)
 		return results
 	}
 	fault := map[actors.Ref]bool{}

@@ -194,7 +194,10 @@ func (s *suite) readBreaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range l.Events {
+		for _, err := range l.Events {
+			if err != nil {
+				t.Fatal(err)
+			}
 			break
 		}
 		if _, err := j.Load(within(t), a); err != nil { // never ranged over
@@ -262,7 +265,10 @@ func (s *suite) load(t *testing.T) {
 	}
 	must(t, j, add(a, 8, "8", "i"))
 	got = nil
-	for e := range l.Events {
+	for e, err := range l.Events {
+		if err != nil {
+			t.Fatal(err)
+		}
 		got = append(got, e.Sequence)
 	}
 	same(t, "snapshot", l.Snapshot, &journal.Snapshot{Sequence: 7, Payload: payload("s7")})

@@ -56,7 +56,7 @@ func (j *Journal) Append(ctx context.Context, batch []journal.Append) []journal.
 		plans, err := j.judge(ctx, open)
 		if err != nil {
 			for _, g := range open {
-				set(g, results, journal.Result{Status: journal.Refused, Err: err})
+				set(g, results, journal.Result{Status: journal.Refused, Err: refusal(err)})
 			}
 			break
 		}
@@ -179,7 +179,7 @@ func (j *Journal) try(ctx context.Context, plans []*plan, results []journal.Resu
 		return j.oneByOne(ctx, plans[0], results)
 	}
 	for _, p := range plans {
-		set(p.Group, results, journal.Result{Status: journal.Refused, Err: err})
+		set(p.Group, results, journal.Result{Status: journal.Refused, Err: refusal(err)})
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 		}
 		plans, err := j.judge(ctx, groups)
 		if err != nil {
-			return rules.All(len(batch), journal.Refused, err)
+			return rules.All(len(batch), journal.Refused, refusal(err))
 		}
 		total := 0
 		for _, p := range plans {
@@ -267,7 +267,7 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 			return rules.All(len(batch), journal.Unknown, err)
 		case state == codeDivision || state == codeUnique || state == codeDeadlock || state == codeSerialize || state == codeNoLock:
 		default:
-			return rules.All(len(batch), journal.Refused, err)
+			return rules.All(len(batch), journal.Refused, refusal(err))
 		}
 	}
 }

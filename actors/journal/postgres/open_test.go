@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -171,6 +172,17 @@ func TestServerCrashes(t *testing.T) {
 	wg.Wait()
 	if err := j.Ping(ctx); err == nil {
 		t.Error("a dead server answers")
+	}
+	for _, whole := range []bool{false, true} {
+		call := j.Append
+		if whole {
+			call = j.Transact
+		}
+		for _, at := range []int64{0, journal.AnySequence} { // that one is asked about first
+			if r := call(ctx, []journal.Append{item("x", at, "x", true)})[0]; r.Status != journal.Refused || !errors.Is(r.Err, journal.ErrUnavailable) {
+				t.Errorf("nobody was there, and the append was %+v", r)
+			}
+		}
 	}
 	if err := server.Restart(ctx); err != nil {
 		t.Fatal(err)

@@ -1,11 +1,13 @@
 package postgres_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +39,7 @@ type proxy struct {
 	how     loss
 	release chan struct{}
 	struck  int
+	foreign bool // errors are told in another language
 	conns   map[net.Conn]bool
 }
 
@@ -148,7 +151,7 @@ func message(r io.Reader, typed bool) (kind byte, raw []byte, err error) {
 	if n < 4 || n > 1<<28 {
 		return 0, nil, errors.New("not the protocol")
 	}
-	raw = append(head, make([]byte, n-4)...)
+	raw = slices.Concat(head, make([]byte, n-4))
 	_, err = io.ReadFull(r, raw[len(head):])
 	return raw[0], raw, err
 }
@@ -219,6 +222,10 @@ func (s *session) replies() {
 		s.mu.Lock()
 		how := s.lost
 		s.mu.Unlock()
+		if kind == 'E' && s.foreign {
+			raw = bytes.Replace(raw, []byte("SERROR\x00"), []byte("SERREU\x00"), 1)
+			raw = bytes.Replace(raw, []byte("SFATAL\x00"), []byte("SFATAA\x00"), 1)
+		}
 		switch {
 		case how == "":
 		case kind != 'Z' && how != lossLate:

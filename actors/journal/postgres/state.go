@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/lib/pq"
+
+	"github.com/dapr-entities/entities/actors/journal"
 )
 
 // definite reports whether an error of an append says that it did certainly not happen: the server itself said so, on a
@@ -13,7 +16,7 @@ func definite(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*pq.Error](err)
-	if !ok || e.Severity != "ERROR" || len(e.Code) != 5 {
+	if !ok || e.Severity != severityError || len(e.Code) != 5 {
 		return false
 	}
 	switch {
@@ -24,6 +27,20 @@ func definite(err error) bool {
 	}
 	return true
 }
+
+// refusal says of an error after which nothing was written whether it is about the server and not about the append.
+func refusal(err error) error {
+	switch state := sqlState(err); {
+	case state == codeDiskFull:
+		return fmt.Errorf("%w: %w", journal.ErrFull, err)
+	case !someonesFault(state):
+		return fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
+	}
+	return err
+}
+
+// severityError is the severity of an error after which the connection goes on.
+const severityError = "ERROR"
 
 // SQLSTATEs that are treated apart.
 const (

@@ -11,6 +11,8 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+
+	"github.com/dapr-entities/entities/actors/journal"
 )
 
 func TestDefinite(t *testing.T) {
@@ -48,6 +50,27 @@ func TestDefinite(t *testing.T) {
 	} {
 		if got := definite(test.err); got != test.want {
 			t.Errorf("%#v: definite %v", test.err, got)
+		}
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err               error
+		full, unavailable bool
+	}{
+		{&pq.Error{Severity: "ERROR", Code: "53100"}, true, false},
+		{&pq.Error{Severity: "ERROR", Code: "25006"}, false, true}, // a standby now
+		{&pq.Error{Severity: "ERROR", Code: "57014"}, false, true},
+		{&pq.Error{Severity: "ERROR", Code: "42P01"}, false, true},
+		{&pq.Error{Severity: "ERROR", Code: "22021"}, false, false},
+		{&pq.Error{Severity: "ERROR", Code: "54000"}, false, false},
+		{errUnsent{io.EOF}, false, true},
+	} {
+		err := refusal(test.err)
+		if errors.Is(err, journal.ErrFull) != test.full || errors.Is(err, journal.ErrUnavailable) != test.unavailable || !errors.Is(err, test.err) {
+			t.Errorf("%#v became %v", test.err, err)
 		}
 	}
 }

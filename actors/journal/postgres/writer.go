@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"github.com/dapr-entities/entities/actors/journal"
 )
@@ -49,6 +50,7 @@ func (j *Journal) write(
 	}
 	stop := w.until(ctx)
 	err = query(statement(w), args, row)
+	w.translate(err)
 	if !stop() || err != nil && !definite(err) {
 		if ctx.Err() != nil && !definite(err) {
 			err = cmp.Or(err, context.Cause(ctx))
@@ -80,6 +82,18 @@ func query(statement driver.StmtQueryContext, args []driver.NamedValue, row func
 	}
 }
 
+// translate says how severe an error of a server is that speaks another language: the driver gives the word that is meant
+// for people. After an ERROR the server goes on with the connection, after anything worse it does not.
+func (w *writer) translate(err error) {
+	e, ok := errors.AsType[*pq.Error](err)
+	if !ok || e.Severity == severityError || e.Severity == pqerror.SeverityFatal || e.Severity == pqerror.SeverityPanic {
+		return
+	}
+	if w.conn.(driver.Pinger).Ping(context.Background()) == nil {
+		e.Severity = severityError
+	}
+}
+
 // until makes the writer's connection fail when ctx ends. The function it returns ends that, and reports false if it
 // has happened.
 func (w *writer) until(ctx context.Context) func() bool {
@@ -104,7 +118,7 @@ func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
 	return j.connect(ctx)
 }
 
-func (j *Journal) connect(ctx context.Context) (_ *writer, err error) {
+func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	connector, err := pq.NewConnectorConfig(j.driver)
 	if err != nil {
 		return nil, err
@@ -118,7 +132,7 @@ func (j *Journal) connect(ctx context.Context) (_ *writer, err error) {
 	defer func() {
 		if !stop() || err != nil {
 			w.close()
-			err = cmp.Or(err, context.Cause(ctx))
+			made, err = nil, cmp.Or(err, context.Cause(ctx))
 		}
 	}()
 	// Only these statements run here, and they are best run by their indexes whatever the statistics say.

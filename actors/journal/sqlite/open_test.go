@@ -106,7 +106,7 @@ func TestFull(t *testing.T) {
 	n := int64(0)
 	for ; n < 20; n++ {
 		r := j.Append(t.Context(), []journal.Append{item("a", n, big)})[0]
-		if r.Status == journal.Refused && strings.Contains(r.Err.Error(), "full") {
+		if r.Status == journal.Refused && errors.Is(r.Err, journal.ErrFull) {
 			break
 		}
 		if r.Status != journal.Committed {
@@ -150,14 +150,15 @@ func TestDiskFails(t *testing.T) {
 	if strings.Contains(string(out), "ptrace") || strings.Contains(string(out), "Operation not permitted") {
 		t.Skipf("strace may not trace here: %s", out)
 	}
-	if err != nil || !strings.Contains(string(out), "broke after") {
+	_, count, broke := strings.Cut(string(out), "broke after")
+	if err != nil || !broke {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	// What was acknowledged is there, in order.
 	j := openAt(t, path)
 	defer j.Close()
 	var acknowledged, found int64
-	if _, err := fmt.Sscanf(string(out)[strings.Index(string(out), "broke after"):], "broke after %d", &acknowledged); err != nil {
+	if _, err := fmt.Sscan(count, &acknowledged); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range j.Read(t.Context(), actors.Ref{Service: "cart", ID: "a"}, 0, 0) {
@@ -177,7 +178,7 @@ func onFailingDisk(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	for n := int64(0); n < 1000; n++ {
+	for n := range int64(1000) {
 		r := j.Append(t.Context(), []journal.Append{item("a", n, "x")})[0]
 		if r.Status == journal.Committed {
 			continue

@@ -195,6 +195,8 @@ func check(ctx context.Context, tx *sql.Tx, c journal.Check) (d journal.Checked,
 		return d, nil
 	case err != nil:
 		return d, err
+	case sequence.Valid && len(hash) != 16:
+		return d, fmt.Errorf("the record of a command of %s is damaged", c.Ref)
 	case sequence.Valid:
 		d.Applied, d.LastSequence = true, sequence.Int64
 		d.Record = &journal.Record{Hash: [16]byte(hash), Outcome: outcome, Sequence: sequence.Int64}

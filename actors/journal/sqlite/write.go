@@ -146,8 +146,10 @@ func (j *Journal) failed(doing string, err error) error {
 	err = fmt.Errorf("%s: %w", doing, err)
 	switch code(err) & 0xff {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		err = fmt.Errorf("%w: %w", ErrBroken, err)
+		err = fmt.Errorf("%w: %w: %w", journal.ErrUnavailable, ErrBroken, err)
 		j.broken.CompareAndSwap(nil, &err)
+	case sqlite3.SQLITE_FULL:
+		err = fmt.Errorf("%w: %w", journal.ErrFull, err)
 	}
 	return err
 }
@@ -302,6 +304,8 @@ func (w *writer) record(number int64, command string) (*journal.Record, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	copy(r.Hash[:], hash)
+	if copy(r.Hash[:], hash); err == nil && len(hash) != len(r.Hash) {
+		err = errors.New("the record of a command is damaged")
+	}
 	return &r, err
 }

@@ -1,91 +1,132 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"sync"
 	"syscall"
-	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapr-entities/entities/component/config"
 )
 
-// child is the command that `entities run` runs beside the component.
-type child struct {
-	args []string
-	env  []string
-	// grace is how long the command may take to end after it was told to because the component failed.
-	grace time.Duration
-	log   *slog.Logger
+func runCommand(getenv func(string) string, log io.Writer) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run [flags] -- command [arguments]",
+		Short: "Serve the component while a command runs that needs it, such as dapr run",
+		Long: `Serve the component, run the command as soon as the socket is ready, and end with it and with its exit code.
+
+A sidecar looks for components when it starts, so the component has to be there first. The command finds the socket
+folder in DAPR_COMPONENTS_SOCKETS_FOLDER; unless a folder is given, it is a temporary one of this run alone.
+
+Signals are passed on to the command. After SIGINT, SIGTERM or SIGHUP it has the grace period to end, and a second
+Ctrl-C ends it at once. Processes that it leaves behind are ended, too. It cannot read from the terminal.`,
+		Example: "  entities run -- dapr run -f samples/cart/dapr.yaml",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("there is no command to run; write it after --, for example: entities run -- dapr run -f dapr.yaml")
+			}
+			return nil
+		},
+		DisableFlagsInUseLine: true,
+	}
+	flags := settingFlags(c)
+	c.Flags().SetInterspersed(false) // the flags after the command are the command's
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return runBeside(c.Context(), flags(), getenv, log, args)
+	}
+	return c
 }
 
-// exitError carries the exit code of the command, which becomes ours.
-type exitError struct{ code int }
-
-func (e *exitError) Error() string { return fmt.Sprintf("the command ended with exit code %d", e.code) }
-
-// Run starts the command and returns when it has ended. Signals that arrive here are passed on to it, so that it can
-// end in its own way while the component goes on serving; an end of ctx sends it SIGTERM and, after the grace
-// period, SIGKILL.
-//
-// The command gets a process group of its own: a Ctrl-C at the terminal would otherwise reach it twice, once from the
-// terminal and once from here, and `dapr run` takes the second one as "now, at once".
-func (c *child) Run(ctx context.Context) error {
+// runBeside serves the component for as long as the command runs. If the component fails, the command is stopped.
+func runBeside(
+	ctx context.Context, flags map[string]string, getenv func(string) string, log io.Writer, args []string,
+) (err error) {
+	// Before anything else, so that nothing stays behind whenever a signal comes.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
 
-	cmd := exec.Command(c.args[0], c.args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = c.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("run %s: %w", c.args[0], err)
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return cannotRun(args[0], err)
+	}
+	folder, remove, err := socketFolder(flags, getenv)
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, remove()) }()
+	flags["socketFolder"] = folder
+	built, err := assemble(flags, getenv, log)
+	if err != nil {
+		return err
 	}
 
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }() // ends with the command, for which the loop below waits
-	stop := ctx.Done()
-	var kill <-chan time.Time
-	for {
-		select {
-		case err := <-done:
-			return exitOf(err)
-		case s := <-signals:
-			c.log.Info("passing signal on", "signal", s.String(), "command", c.args[0])
-			c.signal(cmd, s)
-		case <-stop:
-			stop = nil
-			c.signal(cmd, syscall.SIGTERM)
-			kill = time.After(c.grace)
-		case <-kill:
-			c.log.Warn("the command did not end in time and is killed", "command", c.args[0], "grace", c.grace)
-			c.signal(cmd, syscall.SIGKILL)
+	serving, stopServing := context.WithCancel(ctx)
+	running, stopCommand := context.WithCancel(ctx)
+	var (
+		component sync.WaitGroup
+		failure   error // of the component; read when it has been waited for
+	)
+	component.Go(func() {
+		defer stopCommand()
+		failure = built.Run(serving)
+	})
+	stop := func() error {
+		stopServing()
+		component.Wait()
+		return failure
+	}
+
+	select {
+	case <-running.Done():
+		return stop()
+	case s := <-signals:
+		return cmp.Or(stop(), error(&exitError{code: signalled(s)}))
+	case <-built.Serving():
+	}
+	beside := &child{
+		path: path, args: args,
+		// daprd reads the first, and Dapr's sidecar injector sets the second.
+		env:   append(os.Environ(), "DAPR_COMPONENTS_SOCKETS_FOLDER="+folder, "DAPR_COMPONENT_SOCKETS_FOLDER="+folder),
+		grace: built.settings.GracePeriod,
+		log:   built.log,
+	}
+	ended := beside.Run(running, signals)
+	if err := stop(); err != nil {
+		return err // rather than the exit code of a command that was stopped for it
+	}
+	return ended
+}
+
+// socketFolder returns the absolute path of the folder that was asked for, or of a new one that remove removes. It is
+// absolute because the command may start the sidecar in another folder.
+func socketFolder(flags map[string]string, getenv func(string) string) (folder string, remove func() error, err error) {
+	folder, given := flags["socketFolder"]
+	if !given {
+		folder, given = config.Environment(getenv)["socketFolder"]
+	}
+	if given {
+		if folder, err = filepath.Abs(folder); err != nil {
+			return "", nil, fmt.Errorf("find the socket folder: %w", err)
 		}
+		return folder, func() error { return nil }, nil
 	}
-}
-
-func (c *child) signal(cmd *exec.Cmd, s os.Signal) {
-	if err := cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.log.Warn("pass signal on", "signal", s.String(), "error", err)
+	if folder, err = os.MkdirTemp("", "entities-"); err != nil {
+		return "", nil, fmt.Errorf("make a socket folder: %w", err)
 	}
-}
-
-func exitOf(err error) error {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
+	return folder, func() error {
+		if err := os.RemoveAll(folder); err != nil {
+			return fmt.Errorf("remove the socket folder: %w", err)
+		}
 		return nil
-	case errors.As(err, &exit):
-		if code := exit.ExitCode(); code >= 0 {
-			return &exitError{code}
-		}
-		// Ended by a signal: the shells' way of saying so.
-		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return &exitError{128 + int(ws.Signal())}
-		}
-	}
-	return err
+	}, nil
 }

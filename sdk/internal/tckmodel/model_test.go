@@ -1,6 +1,7 @@
 package tckmodel_test
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -143,7 +144,7 @@ func TestModel(t *testing.T) {
 					}
 				}
 				stream.CloseSend()
-				if out, err := stream.Recv(); err != io.EOF {
+				if out, err := stream.Recv(); !errors.Is(err, io.EOF) {
 					t.Errorf("stream %d: after the half-close came %v, %v", i, out, err)
 				}
 			}

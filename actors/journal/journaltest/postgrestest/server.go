@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -84,9 +85,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		"listen_addresses": "'127.0.0.1'", "port": fmt.Sprint(s.port), "unix_socket_directories": "'" + folder + "'",
 		"max_connections": "200", "shared_buffers": "'64MB'", "logging_collector": "off",
 	}
-	for key, value := range o.Settings {
-		settings[key] = value
-	}
+	maps.Copy(settings, o.Settings)
 	var conf strings.Builder
 	for key, value := range settings {
 		fmt.Fprintf(&conf, "%s = %s\n", key, value)
