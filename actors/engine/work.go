@@ -1,9 +1,10 @@
 package engine
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -144,11 +145,15 @@ const (
 	maxKeyBytes = journal.MaxCommandBytes - len(keyPrefix)
 )
 
+// commandID of a command with that key. One is drawn for a command without: it has to be unique, not secret.
 func commandID(key string) string {
-	if key == "" {
-		return drawnPrefix + rand.Text()
+	if key != "" {
+		return keyPrefix + key
 	}
-	return keyPrefix + key
+	id := append(make([]byte, 0, 32), drawnPrefix...)
+	id = strconv.AppendUint(id, rand.Uint64(), 36)
+	id = append(id, '-')
+	return string(strconv.AppendUint(id, rand.Uint64(), 36))
 }
 
 // hashOf a request: what a second command with the same key must have in common with the first.
