@@ -13,7 +13,7 @@ BUF := go tool -modfile=../../.ci/tools/go.mod buf
 GOLANGCI := go tool -modfile=.ci/lint/go.mod golangci-lint
 
 # Packages whose tests start no Dapr.
-UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|bench|harness|quickstart)(/|$$)')
+UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|harness|quickstart)(/|$$)')
 
 .PHONY: help
 help: ## List the targets

@@ -2,6 +2,7 @@ package component
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 // folder is a short one: the path of a socket has little room.
 func folder(t *testing.T) string {
 	t.Helper()
-	f, err := os.MkdirTemp("", "e")
+	f, err := os.MkdirTemp("", "e") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,9 +302,7 @@ func TestReadiness(t *testing.T) {
 	ready := func(settings, base map[string]string, want ...string) *process {
 		t.Helper()
 		all := map[string]string{"daprGrpcEndpoint": sidecar.address}
-		for k, v := range base {
-			all[k] = v
-		}
+		maps.Copy(all, base)
 		p := begin(t, folder(t), all)
 		if got := p.ready(); !strings.Contains(got, "host: nothing has said what to host: waiting for the sidecar") {
 			t.Errorf("before Init: %s", got)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -68,9 +69,7 @@ type process struct {
 func begin(t *testing.T, folder string, base map[string]string, change ...func(*Config)) *process {
 	t.Helper()
 	all := map[string]string{"socketFolder": folder, "adminAddress": "127.0.0.1:0", "daprGrpcEndpoint": "127.0.0.1:1"}
-	for k, v := range base {
-		all[k] = v
-	}
+	maps.Copy(all, base)
 	p := &process{t: t, folder: folder, log: &buffer{}}
 	c := Config{Base: []map[string]string{all}, Log: slog.New(slog.NewTextHandler(p.log, nil))}
 	for _, f := range change {
@@ -252,12 +251,6 @@ func serve(t *testing.T, register func(*grpc.Server)) string {
 		serving.Wait()
 	})
 	return l.Addr().String()
-}
-
-func (s *sidecar) list(all ...*runtime.RegisteredComponents) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.components = all
 }
 
 func (s *sidecar) questions() int {

@@ -3,7 +3,6 @@ package actorhost
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -113,16 +112,16 @@ type lines struct {
 	n     atomic.Int32
 }
 
-func (l *lines) Handle(_ context.Context, r slog.Record) error {
-	if r.Level >= l.level {
-		l.n.Add(1)
-	}
+func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.level }
+
+func (l *lines) Handle(context.Context, slog.Record) error {
+	l.n.Add(1)
 	return nil
 }
 
 // A sidecar that is only starting is no reason for a warning. One that stays away is one, once; and so is each refusal.
 func TestWarnings(t *testing.T) {
-	log := &lines{Handler: slog.NewTextHandler(io.Discard, nil), level: slog.LevelWarn}
+	log := &lines{Handler: slog.DiscardHandler, level: slog.LevelWarn}
 	var up, down atomic.Int32
 	observe := func(is bool) {
 		if is {

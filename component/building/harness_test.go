@@ -46,7 +46,7 @@ type rig struct {
 // shortDir is a temporary folder with a path that a socket's address has room for.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ent")
+	dir, err := os.MkdirTemp("", "ent") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (k *Kin) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			k.leave(context.WithoutCancel(ctx))
-			return nil
+			return nil //nolint:nilerr // the end of ctx is what Run waits for
 		}
 	}
 }

@@ -140,17 +140,17 @@ func TestFiles(t *testing.T) {
 	var run struct {
 		Version int
 		Apps    []struct {
-			AppID, AppDirPath string
-			DaprHTTPPort      int
-			ResourcesPaths    []string
-			MaxBodySize       string
-			Command           []string
-			Env               map[string]string
+			AppID, AppDirPath             string
+			DaprHTTPPort, DaprGRPCPort    int
+			ResourcesPaths                []string
+			MaxBodySize                   string
+			DaprdLogDestination, LogLevel string
+			Command                       []string
 		}
 	}
 	read("dapr.yaml", &run)
 	app := run.Apps[0]
-	address := app.Env["HOST"] + ":" + app.Env["PORT"]
+	address := sdk.Address() // where cmd/cart listens unless it is told otherwise
 	if run.Version != 1 || !slices.Equal(app.ResourcesPaths, []string{"./resources"}) {
 		t.Errorf("dapr.yaml: %+v", run)
 	}

@@ -17,7 +17,7 @@ import (
 const actorType = "Account"
 
 // patience is how long a client goes on asking for the answer to one command, with the same key.
-const patience = 25 * time.Second
+const patience = 30 * time.Second
 
 // client sends one command after the other, each until its answer settles it.
 type client struct {
@@ -88,8 +88,13 @@ var (
 
 // attempt sends the command once. An error settles nothing.
 func (c *client) attempt(ctx context.Context, o *operation, sidecar *harness.Client) error {
-	// Some give up before a failover is over and come back while the first attempt is still on its way.
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(1500+c.random.IntN(4000))*time.Millisecond)
+	// Most give up before a failover is over and come back while the first attempt is still on its way. Some wait for
+	// what a zombie has to say.
+	wait := time.Duration(1500+c.random.IntN(4000)) * time.Millisecond
+	if c.random.IntN(3) == 0 {
+		wait = 15 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	body := []byte("{}")
 	if o.Kind != get {

@@ -251,7 +251,7 @@ func save(t *testing.T, seed uint64, logs string, content map[string]any) {
 		if !t.Failed() {
 			return
 		}
-		made, err := os.MkdirTemp("", "crash")
+		made, err := os.MkdirTemp("", "crash") //nolint:usetesting // it outlives the test
 		if err != nil {
 			t.Error(err)
 			return

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,9 +17,7 @@ func (s *system) request(t *testing.T, method, path string, header map[string]st
 	t.Helper()
 	var data []byte
 	all := map[string]string{"Content-Type": "application/json"}
-	for k, v := range header {
-		all[k] = v
-	}
+	maps.Copy(all, header)
 	if body != nil {
 		var err error
 		if data, err = json.Marshal(body); err != nil {
