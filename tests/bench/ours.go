@@ -26,7 +26,7 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 		journal = s.postgres.url("ours")
 	}
 
-	var arguments []string
+	arguments := []string{"--logLevel", "warn"}
 	if profile {
 		arguments = append(arguments, "--pprof")
 	}
@@ -38,7 +38,6 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 		AppID:      options.AppID,
 		Placement:  s.placement.Address,
 		Journal:    journal,
-		Metadata:   map[string]string{"logLevel": "warn"},
 		ActorTypes: []string{accountType},
 		Component:  harness.ComponentOptions{Args: arguments},
 		Handler:    harness.HandlerOptions{Package: "tests/bench/account"},
