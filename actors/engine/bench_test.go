@@ -89,8 +89,8 @@ func measured(t testing.TB, j journal.Journal, f Function) *Engine {
 
 // TestAllocations holds the hot path to a budget: one command that writes one event, to a resident entity.
 //
-// The 14 are: the work and its channel, five for the turn's context, four for the append's context with its timer, events,
-// command id, idle list, and the results of the test's journal; a worker that waits costs nothing. With a key, request
+// The 16 are: the work and its channel, two for the worker, five for the turn's context, four for the append's context with its timer, events,
+// command id, idle list, and the results of the test's journal. With a key, request
 // hash and record come on top.
 func TestAllocations(t *testing.T) {
 	e := measured(t, &instant{}, adding())
@@ -98,7 +98,7 @@ func TestAllocations(t *testing.T) {
 		name   string
 		key    bool
 		budget float64
-	}{{"drawn", false, 15}, {"keyed", true, 18}} {
+	}{{"drawn", false, 17}, {"keyed", true, 20}} {
 		c := command("a", "add", 1)
 		n := 0
 		got := testing.AllocsPerRun(500, func() {

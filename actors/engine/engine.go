@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -26,9 +25,6 @@ type Engine struct {
 	toCommit, toCheck, toSweep, gathered chan struct{}
 
 	workers sync.WaitGroup
-	// toWork hands an instance to a worker that is parked; nobody waits to send.
-	toWork chan *instance
-	parked atomic.Int32
 
 	mu        sync.Mutex
 	services  map[string]*service
@@ -67,7 +63,6 @@ func New(c Config) (*Engine, error) {
 		gathered:    make(chan struct{}, 1),
 		toCheck:     make(chan struct{}, 1),
 		toSweep:     make(chan struct{}, 1),
-		toWork:      make(chan *instance),
 		services:    make(map[string]*service),
 		instances:   make(map[actors.Ref]*instance),
 		owned:       make(map[actors.Ref]struct{}),

@@ -308,33 +308,3 @@ func TestStalledJournal(t *testing.T) {
 		}
 	})
 }
-
-// Workers wait for another entity when theirs has nothing to do, but not all of them.
-func TestParkedWorkers(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t, nil, nil)
-		defer r.stop()
-		const entities = maxParked + 10
-		for range 2 {
-			var group sync.WaitGroup
-			for n := range entities {
-				group.Go(func() { r.do(command(strconv.Itoa(n), "sleep", 1)) })
-			}
-			group.Wait()
-			synctest.Wait()
-			if got := r.parked.Load(); got != maxParked {
-				t.Errorf("%d workers wait, want %d", got, maxParked)
-			}
-		}
-		r.do(command("0", "add", 1))
-		synctest.Wait()
-		if got := r.parked.Load(); got != maxParked {
-			t.Errorf("%d workers wait, want %d: one was used for the last command", got, maxParked)
-		}
-		r.stop()
-		if got := r.parked.Load(); got != 0 {
-			t.Errorf("%d workers are left", got)
-		}
-	})
-}
