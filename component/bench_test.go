@@ -180,7 +180,7 @@ func hosted(b *testing.B, sidecar *feeder) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := open(ctx, c, c.settings, false, nil)
+	h, err := open(ctx, c, c.settings, false)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -191,31 +190,10 @@ func (n *session) command(to target, ref actors.Ref,
 	return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), data, replyMetadata(outcome, contentType)))
 }
 
-// invoked is the answer to a command that was carried out.
 func invoked(id string, data []byte, metadata map[string]string) *response {
-	r := &runtime.SubscribeActorEventsRequestInvokeResponseAlpha1{Id: id, Data: data}
-	if len(metadata) > 0 {
-		r.ProtoReflect().SetUnknown(wired(metadata))
-	}
-	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_InvokeResponse{InvokeResponse: r}}
-}
-
-var metadataField = new(runtime.SubscribeActorEventsRequestInvokeResponseAlpha1).ProtoReflect().Descriptor().Fields().ByName("metadata").Number()
-
-// wired is the metadata of an answer as it stands on the wire. Protobuf would go through the map by reflection three
-// times, for each command anew.
-func wired(metadata map[string]string) []byte {
-	b := make([]byte, 0, 128)
-	for key, value := range metadata {
-		// An entry of a map is a message with the key in field 1 and the value in field 2.
-		b = protowire.AppendTag(b, metadataField, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(2*protowire.SizeTag(1)+protowire.SizeBytes(len(key))+protowire.SizeBytes(len(value))))
-		b = protowire.AppendTag(b, 1, protowire.BytesType)
-		b = protowire.AppendString(b, key)
-		b = protowire.AppendTag(b, 2, protowire.BytesType)
-		b = protowire.AppendString(b, value)
-	}
-	return b
+	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_InvokeResponse{
+		InvokeResponse: &runtime.SubscribeActorEventsRequestInvokeResponseAlpha1{Id: id, Data: data, Metadata: metadata},
+	}}
 }
 
 func (n *session) fail(id string, ref actors.Ref, sequence int64, err error) {

@@ -52,6 +52,9 @@ func (n *session) report(ref actors.Ref, method string, err error) {
 
 // sized replaces an answer that is too large. The command has been carried out by then, and its caller is told so.
 func (n *session) sized(id string, ref actors.Ref, sequence int64, r *response) *response {
+	if bound(r.GetInvokeResponse()) <= n.host.config.MaxReply {
+		return r
+	}
 	size := proto.Size(r)
 	if size <= n.host.config.MaxReply {
 		return r
@@ -59,6 +62,16 @@ func (n *session) sized(id string, ref actors.Ref, sequence int64, r *response) 
 	return n.failed(id, ref, sequence, actors.Errorf(actors.ResourceExhausted,
 		"the command was carried out, but its reply has %d bytes and at most %d are allowed; raise maxReply together "+
 			"with daprd's --max-body-size, or reply with less", size, n.host.config.MaxReply))
+}
+
+// bound is no less than the size of an answer, and cheaper to find: protobuf goes through maps by reflection.
+func bound(r *runtime.SubscribeActorEventsRequestInvokeResponseAlpha1) int {
+	const field = 1 + 10 // its tag and its length
+	size := 4*field + len(r.GetId()) + len(r.GetData())
+	for key, value := range r.GetMetadata() {
+		size += 3*field + len(key) + len(value)
+	}
+	return size
 }
 
 // bounded makes a text that Dapr can carry.

@@ -98,32 +98,18 @@ func TestSized(t *testing.T) {
 	}
 }
 
-func TestInvoked(t *testing.T) {
+func TestBound(t *testing.T) {
 	t.Parallel()
-	for _, m := range []map[string]string{
-		nil,
-		{"content-type": "application/json", "entities-sequence": "1"},
-		{"": "", "a": strings.Repeat("ü", 1<<16), strings.Repeat("b", 200): "", "c": "c"},
+	long := strings.Repeat("x", 1<<16)
+	for _, r := range []*response{
+		invoked("", nil, nil),
+		invoked("1", []byte("{}"), map[string]string{"content-type": "application/json", "entities-sequence": "1"}),
+		invoked(long, []byte(long), map[string]string{long: long, "": "", "a": long}),
 	} {
-		got := sent(t, invoked("7", []byte("data"), m)).GetInvokeResponse()
-		if diff := cmp.Diff(m, got.GetMetadata(), cmpopts.EquateEmpty()); diff != "" || got.GetId() != "7" || string(got.GetData()) != "data" {
-			t.Errorf("got %v, %s", got, diff)
+		if size, bound := proto.Size(r), bound(r.GetInvokeResponse()); bound < size || bound > size+200 {
+			t.Errorf("%d bytes are bounded by %d", size, bound)
 		}
 	}
-}
-
-// sent is what the sidecar sees.
-func sent(t *testing.T, r *response) *response {
-	t.Helper()
-	data, err := proto.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := new(response)
-	if err := proto.Unmarshal(data, got); err != nil {
-		t.Fatal(err)
-	}
-	return got
 }
 
 // Whatever a handler replies can be encoded: a string that is not UTF-8 would end the stream.
@@ -141,8 +127,8 @@ func FuzzReplyMetadata(f *testing.F) {
 				t.Errorf("header %q: %q", k, v)
 			}
 		}
-		if diff := cmp.Diff(m, sent(t, invoked("1", nil, m)).GetInvokeResponse().GetMetadata()); diff != "" {
-			t.Error(diff)
+		if _, err := proto.Marshal(invoked("1", nil, m)); err != nil {
+			t.Error(err)
 		}
 	})
 }
