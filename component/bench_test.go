@@ -180,7 +180,7 @@ func hosted(b *testing.B, sidecar *feeder) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := open(ctx, c, c.settings, false)
+	h, err := open(ctx, c, c.settings, false, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
