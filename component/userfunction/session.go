@@ -143,10 +143,20 @@ func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStr
 // said something out of turn before, the caller gets to know, for the next session might end in the same way.
 func (s *session) ended(method string) error {
 	out, err := s.stream.Recv()
-	if err != nil {
+	switch {
+	case err == nil:
+		return s.unexpected(out, method, s.commands)
+	case overSize(err):
+		return s.broken(err) // what it was opened with, and the next session would be, too
+	default:
 		return fmt.Errorf("%w: %w", engine.ErrSessionEnded, err)
 	}
-	return s.unexpected(out, method, s.commands)
+}
+
+// overSize reports whether a gRPC peer, or our side, refused a message for its size.
+func overSize(err error) bool {
+	s := status.Convert(err)
+	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message")
 }
 
 // broken is for a stream that ended while a command was being handled, or before the first could be.
@@ -158,7 +168,7 @@ func (s *session) broken(err error) error {
 	case code == codes.Unavailable, code == codes.Canceled && s.function.conn.GetState() != connectivity.Ready:
 		// Some servers reset their streams before they hang up.
 		return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
-	case code == codes.ResourceExhausted && strings.HasPrefix(status.Convert(err).Message(), "grpc: received message"):
+	case overSize(err):
 		text := fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage)
 		if said := status.Convert(err).Message(); !strings.HasSuffix(said, fmt.Sprintf("vs. %d)", config.MaxMessage)) {
 			// gRPC's words for a limit of the other side; its default is 4 MiB, and many keep that.
