@@ -166,8 +166,7 @@ func (n *session) command(to target, ref actors.Ref,
 		n.report(ref, r.GetMethod(), err)
 		return n.failed(r.GetId(), ref, 0, err)
 	case in.outcome:
-		return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), actors.MarshalOutcome(outcome),
-			map[string]string{headerContentType: contentOutcome}))
+		return n.answer(r.GetId(), ref, &outcome, in.dataOnly, actors.MarshalOutcome(outcome), contentOutcome)
 	case outcome.Failure != nil:
 		return n.failed(r.GetId(), ref, outcome.Sequence, outcome.Failure)
 	case outcome.Forward != nil:
@@ -187,7 +186,16 @@ func (n *session) command(to target, ref actors.Ref,
 			return n.failed(r.GetId(), ref, outcome.Sequence, err)
 		}
 	}
-	return n.sized(r.GetId(), ref, outcome.Sequence, invoked(r.GetId(), data, replyMetadata(outcome, contentType)))
+	return n.answer(r.GetId(), ref, &outcome, in.dataOnly, data, contentType)
+}
+
+// answer makes the answer of a command that was carried out, with metadata if the caller gets to see it.
+func (n *session) answer(id string, ref actors.Ref, o *actors.Outcome, dataOnly bool, data []byte, contentType string) *response {
+	var metadata map[string]string
+	if !dataOnly {
+		metadata = replyMetadata(*o, contentType)
+	}
+	return n.sized(id, ref, o.Sequence, invoked(id, data, metadata))
 }
 
 func invoked(id string, data []byte, metadata map[string]string) *response {

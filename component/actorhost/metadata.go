@@ -49,8 +49,14 @@ type incoming struct {
 	key         string
 	timeout     string
 	outcome     bool
-	metadata    actors.Metadata
+	// dataOnly says that the caller came by Dapr's gRPC API, which gives it an answer's data and drops the metadata.
+	dataOnly bool
+	metadata actors.Metadata
 }
+
+// grpcMark is what daprd's gRPC API calls the entry that its HTTP API, for which every name is a header's, calls
+// Dapr-Api-Call.
+const grpcMark = "Dapr-API-Call"
 
 // readMetadata sorts out the metadata of an invocation. Keys become lower case, in order.
 func readMetadata(m map[string]string) incoming {
@@ -73,6 +79,7 @@ func readMetadata(m map[string]string) incoming {
 		case key == headerOutcome:
 			in.outcome = value == "1"
 		case dropped(key):
+			in.dataOnly = in.dataOnly || name == grpcMark
 		default:
 			if in.metadata == nil {
 				in.metadata = make(actors.Metadata, 0, len(names))

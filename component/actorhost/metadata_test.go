@@ -148,3 +148,13 @@ func FuzzReadMetadata(f *testing.F) {
 		}
 	})
 }
+
+// daprd's two APIs spell one name differently, and only one of them passes an answer's metadata on.
+func TestDataOnly(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{"Dapr-API-Call": true, "Dapr-Api-Call": false, "dapr-api-call": false, "": false} {
+		if got := readMetadata(map[string]string{name: "true", "a": "b"}).dataOnly; got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+	}
+}
