@@ -341,9 +341,6 @@ func (s *suite) close(t *testing.T) {
 }
 
 func (s *suite) reopen(t *testing.T) {
-	if s.Reopen == nil {
-		t.Skip("this journal does not outlive Close")
-	}
 	j := s.open(t)
 	ctx := within(t)
 	a := cart("a")

@@ -143,7 +143,7 @@ func TestServerCrashes(t *testing.T) {
 	postgrestest.URL(t) // skips without PostgreSQL
 	server, err := postgrestest.Start(ctx, postgrestest.Options{})
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer server.Close()
 	j, err := postgres.Open(ctx, postgres.Config{URL: server.URL()})
