@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -60,6 +61,13 @@ func (h *history) add(o operation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops = append(h.ops, o)
+}
+
+// soFar returns the operations that have ended.
+func (h *history) soFar() []operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.ops)
 }
 
 // counts tells how many operations came to each verdict.

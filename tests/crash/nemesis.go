@@ -88,7 +88,7 @@ func plan(random *rand.Rand, hosts []string, faults int) []fault {
 	sleeper, other := hosts[shuffled[0]], hosts[shuffled[1]]
 	dead := fault{
 		After: after(random), Sort: zombie, Victim: "component " + sleeper,
-		For: time.Duration(9000+random.IntN(3000)) * time.Millisecond, Sidecar: []sort{pause, kill}[random.IntN(2)],
+		For: time.Duration(12000+random.IntN(3000)) * time.Millisecond, Sidecar: []sort{pause, kill}[random.IntN(2)],
 	}
 	// A sidecar or a component that comes back meanwhile would make placement tell all sidecars, which cannot be done
 	// while one of them is paused: nobody would get at anything, and nothing be written behind the zombie's back.
