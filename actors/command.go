@@ -110,14 +110,34 @@ type Command struct {
 	Deadline time.Time
 }
 
-// Effect is a command to be carried out besides answering.
+// Topics as the service of an effect's Ref publishes the payload: Ref.ID is the topic, Method the full name of the method
+// that answered with it. No service of a user function can have this name.
+const Topics = "/topics"
+
+// Effect is a command to be carried out besides answering. A synchronous one is carried out before the answer goes out.
+// The others are kept in the journal by the append that decided them, and carried out at least once after it: those of
+// one entity in the order in which it decided them, unless they are delayed.
 type Effect struct {
 	Ref
 	Method      string
 	Payload     Payload
 	Metadata    Metadata
 	Synchronous bool
+	// ID is the same on every attempt: it is the key of the command that is carried out. Whoever decides the effect for
+	// good sets it: the engine for entities, dispatch for actions. It is unique.
+	ID string
+	// Key names a kept effect among those of its source that are still to be carried out, to replace it or to take it
+	// back. Empty for no name.
+	Key string
+	// Delay after the append, or Due, put it off. At most one of them is set.
+	Delay time.Duration
+	Due   time.Time
+	// Cancel takes back the effect with that Key, if it is still to be carried out. Nothing else is set but the ID.
+	Cancel bool
 }
+
+// Delayed reports whether the effect stands outside the order of its source.
+func (e *Effect) Delayed() bool { return e.Delay > 0 || !e.Due.IsZero() }
 
 // Forward hands a command on: the target's outcome becomes the outcome.
 type Forward struct {
@@ -125,6 +145,8 @@ type Forward struct {
 	Method   string
 	Payload  Payload
 	Metadata Metadata
+	// Key of the command that is handed on. Empty if the first one had none.
+	Key string
 }
 
 // Outcome is what a turn came to. At most one of Reply, Failure and Forward is set; none of them answers nothing.
@@ -134,6 +156,8 @@ type Outcome struct {
 	// Failure is the handler's own "no". It is an answer like any other: it was decided, and is not retried here.
 	Failure *Error
 	Forward *Forward
+	// Effects that are still to be carried out before the answer goes out. What a user function answers has the others
+	// among them, until the engine has put those into its append.
 	Effects []Effect
 	// Sequence is the number of events in the entity's journal when the outcome was decided, its own included.
 	Sequence int64
@@ -147,6 +171,22 @@ type Outcome struct {
 // from many goroutines at once.
 type Handler interface {
 	Handle(ctx context.Context, c Command) (Outcome, error)
+}
+
+// Input is one message of a streamed command.
+type Input struct {
+	Payload  Payload
+	Metadata Metadata
+}
+
+// Streamer carries out commands that take or give any number of messages: those of actions.
+type Streamer interface {
+	// Stream carries out c. If the method takes a stream, c has no payload and in waits for the next input, and gives
+	// io.EOF after the last; it is not called again after an error. Otherwise in is nil. What the method answers goes to
+	// out, one at a time and in order; Stream waits for it, so that a slow taker slows the giver. An error of out ends
+	// the call and is returned. The error is an *Error as Handler's is; an Outcome with a Failure is followed by nothing.
+	// Stream does not call in or out after it has returned. It may be called from many goroutines at once.
+	Stream(ctx context.Context, c Command, in func() (Input, error), out func(Outcome) error) error
 }
 
 // HandlerFunc makes a Handler of a function.

@@ -9,15 +9,22 @@ import (
 // The encoding of an Outcome: what one component tells another about a turn, and what the journal keeps for a command
 // with a key. It is private to this project and versioned by its first byte.
 //
-//	version   1 byte, outcomeV1
+//	version   1 byte, outcomeV2; outcomeV1 had neither the key of a forward nor the ids of effects
 //	flags     1 byte: which of reply, failure, forward is there
 //	sequence  uvarint
 //	reply     payload            payload:  type URL, content type, data (each a uvarint length and the bytes)
 //	failure   code byte, text
-//	forward   call               call:     service, id, method, payload, metadata
+//	forward   call, key          call:     service, id, method, payload, metadata
 //	metadata  count, entries     entry:    key, text, bytes
-//	effects   count, (synchronous byte, call) each
-const outcomeV1 = 1
+//	effects   count, (synchronous byte, call, id) each
+const (
+	outcomeV1 = 1
+	outcomeV2 = 2
+)
+
+// The encoding of an effect that is kept is its version and its call. What else there is to it, its keeper orders and
+// finds it by.
+const effectV1 = 1
 
 const (
 	hasReply = 1 << iota
@@ -25,7 +32,10 @@ const (
 	hasForward
 )
 
-var errOutcome = errors.New("malformed outcome")
+var (
+	errOutcome = errors.New("malformed outcome")
+	errEffect  = errors.New("malformed effect")
+)
 
 // MarshalOutcome encodes o.
 func MarshalOutcome(o Outcome) []byte {
@@ -40,7 +50,7 @@ func MarshalOutcome(o Outcome) []byte {
 		flags |= hasForward
 	}
 	b := make([]byte, 0, 64+payloadSize(o.Reply))
-	b = append(b, outcomeV1, flags)
+	b = append(b, outcomeV2, flags)
 	b = binary.AppendUvarint(b, uint64(o.Sequence))
 	if o.Reply != nil {
 		b = appendPayload(b, *o.Reply)
@@ -51,6 +61,7 @@ func MarshalOutcome(o Outcome) []byte {
 	}
 	if f := o.Forward; f != nil {
 		b = appendCall(b, f.Ref, f.Method, f.Payload, f.Metadata)
+		b = appendString(b, f.Key)
 	}
 	b = appendMetadata(b, o.Metadata)
 	b = binary.AppendUvarint(b, uint64(len(o.Effects)))
@@ -61,6 +72,7 @@ func MarshalOutcome(o Outcome) []byte {
 		}
 		b = append(b, sync)
 		b = appendCall(b, e.Ref, e.Method, e.Payload, e.Metadata)
+		b = appendString(b, e.ID)
 	}
 	return b
 }
@@ -68,7 +80,8 @@ func MarshalOutcome(o Outcome) []byte {
 // UnmarshalOutcome decodes what MarshalOutcome made. The outcome shares data's memory.
 func UnmarshalOutcome(data []byte) (Outcome, error) {
 	d := decoder{data: data}
-	if v := d.byte(); v != outcomeV1 {
+	version := d.byte()
+	if version != outcomeV1 && version != outcomeV2 {
 		return Outcome{}, errOutcome
 	}
 	flags := d.byte()
@@ -88,18 +101,44 @@ func UnmarshalOutcome(data []byte) (Outcome, error) {
 	if flags&hasForward != 0 {
 		f := Forward{}
 		f.Ref, f.Method, f.Payload, f.Metadata = d.call()
+		if version > outcomeV1 {
+			f.Key = string(d.bytes())
+		}
 		o.Forward = &f
 	}
 	o.Metadata = d.metadata()
 	for range d.count() {
 		e := Effect{Synchronous: d.byte() == 1}
 		e.Ref, e.Method, e.Payload, e.Metadata = d.call()
+		if version > outcomeV1 {
+			e.ID = string(d.bytes())
+		}
 		o.Effects = append(o.Effects, e)
 	}
 	if d.bad || len(d.data) != 0 || flags > hasReply|hasFailure|hasForward {
 		return Outcome{}, errOutcome
 	}
 	return o, nil
+}
+
+// MarshalEffect encodes what is to be carried out: entity, method, payload and metadata.
+func MarshalEffect(e *Effect) []byte {
+	b := make([]byte, 0, 64+payloadSize(&e.Payload))
+	return appendCall(append(b, effectV1), e.Ref, e.Method, e.Payload, e.Metadata)
+}
+
+// UnmarshalEffect decodes what MarshalEffect made. The effect shares data's memory.
+func UnmarshalEffect(data []byte) (Effect, error) {
+	d := decoder{data: data}
+	if d.byte() != effectV1 {
+		return Effect{}, errEffect
+	}
+	var e Effect
+	e.Ref, e.Method, e.Payload, e.Metadata = d.call()
+	if d.bad || len(d.data) != 0 {
+		return Effect{}, errEffect
+	}
+	return e, nil
 }
 
 func payloadSize(p *Payload) int {

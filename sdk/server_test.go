@@ -162,7 +162,7 @@ func TestDiscoveryOfJSONServices(t *testing.T) {
 		}},
 		ServiceInfo: &cloudstate.ServiceInfo{ServiceName: "tally", ServiceVersion: "1.2.3", ServiceRuntime: runtime.Version(),
 			SupportLibraryName: "entities-go", SupportLibraryVersion: sdk.Version, ProtocolMinorVersion: 2,
-			Extensions: []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline"}},
+			Extensions: []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline", "delayed"}},
 	}
 	if d := cmp.Diff(want, discover("codes", "json"), protocmp.Transform()); d != "" {
 		t.Error(d)

@@ -154,6 +154,8 @@ type Service struct {
 	// Idle defaults to Config.Idle.
 	Idle     time.Duration
 	Function Function
+	// Whole says that the newest event alone is the state of an entity: its sessions begin with that event.
+	Whole bool
 }
 
 // Reason why an entity was passivated.

@@ -75,8 +75,8 @@ type Append struct {
 	Events []Event
 	// Snapshot is the state after Events. It replaces the stream's snapshot.
 	Snapshot *actors.Payload
-	// Effects to be carried out because of this command. No back end keeps an outbox yet: an append that has any is
-	// Refused.
+	// Effects to be carried out because of this command, none of them synchronous. Each has an ID; see Outbox. With
+	// effects and without events there must be a Record.
 	Effects []actors.Effect
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/dapr-entities/entities/actors"
@@ -25,7 +26,7 @@ const (
 )
 
 // Extensions of the protocol that the component understands, in the order in which it announces them.
-var Extensions = []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline"}
+var Extensions = []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline", "delayed"}
 
 var entityTypes = map[actors.Kind]string{
 	actors.EventSourced: "cloudstate.eventsourced.EventSourced",
@@ -70,6 +71,7 @@ type Catalog struct {
 	services []*Service
 	byName   map[string]*Service
 	byActor  map[string]*Service
+	files    *protoregistry.Files
 	types    *dynamicpb.Types
 	digest   [sha256.Size]byte
 }
@@ -108,6 +110,7 @@ func New(spec *cloudstate.EntitySpec, opt Options) (*Catalog, error) {
 	c := &Catalog{
 		byName:  make(map[string]*Service),
 		byActor: make(map[string]*Service),
+		files:   files,
 		types:   dynamicpb.NewTypes(files),
 	}
 	b := builder{
@@ -181,6 +184,12 @@ func (c *Catalog) index() (problems []error) {
 	return problems
 }
 
+// Files are the descriptors of all protobuf services and messages. They are not to be changed.
+func (c *Catalog) Files() *protoregistry.Files { return c.files }
+
+// Types finds the messages of Files.
+func (c *Catalog) Types() *dynamicpb.Types { return c.types }
+
 // Services returns all services, ordered by name. The slice is the caller's.
 func (c *Catalog) Services() []*Service { return slices.Clone(c.services) }
 
@@ -243,7 +252,7 @@ func digest(services []*Service, files []described) [sha256.Size]byte {
 		texts(h, slices.Sorted(maps.Keys(s.Extensions))...)
 		for _, name := range s.Methods() {
 			m := s.methods[name]
-			texts(h, "method", name, m.Input, m.Output)
+			texts(h, "method", name, m.Input, m.Output, fmt.Sprint(m.StreamedIn, m.StreamedOut))
 		}
 	}
 	for _, f := range files {

@@ -22,6 +22,10 @@ type Method struct {
 	Name    string
 	// Input and Output are type URLs. Output is empty if the user function promised none.
 	Input, Output string
+	// StreamedIn and StreamedOut say that any number of inputs, or of outputs, may come.
+	StreamedIn, StreamedOut bool
+	// Descriptor is nil for a method that the user function listed itself.
+	Descriptor protoreflect.MethodDescriptor
 
 	// input is nil for JSON.
 	input protoreflect.MessageDescriptor
@@ -128,6 +132,27 @@ func (m *Method) checkKey(id string, msg protoreflect.Message) (protoreflect.Fie
 		return nil, actors.Errorf(actors.InvalidArgument, "the fields %s of the payload of %s, joined by -, name the entity %q, but the command is addressed to %q; make them the same",
 			strings.Join(names, ", "), m, cut(key), cut(id))
 	}
+}
+
+// Entity is the id that the key fields of a payload of the method's input type name. It is for commands that are not
+// addressed otherwise. Errors have the code InvalidArgument.
+func (m *Method) Entity(p actors.Payload) (string, error) {
+	if len(m.keys) == 0 {
+		return "", actors.Errorf(actors.InvalidArgument, "%s is not addressed to an entity, and its input has no field that names one: address it, or mark a field with [(.cloudstate.entity_key) = true]", m)
+	}
+	msg := dynamicpb.NewMessage(m.input)
+	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth, DiscardUnknown: true}).Unmarshal(p.Data, msg); err != nil || p.TypeURL != m.Input {
+		return "", actors.Errorf(actors.InvalidArgument, "the payload of %s is not a serialized %s", m, m.input.FullName())
+	}
+	values := make([]string, len(m.keys))
+	for i, fd := range m.keys {
+		values[i] = *keyText(fd, msg.Get(fd))
+	}
+	id := strings.Join(values, "-")
+	if id == "" {
+		return "", actors.Errorf(actors.InvalidArgument, "the field %s of the payload of %s names the entity and is empty", m.keys[0].JSONName(), m)
+	}
+	return id, actors.ValidateID(id)
 }
 
 // keyText is a key's value as text; nil if its kind cannot be a key.

@@ -134,7 +134,8 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 		m := b.method(s, string(md.Name()))
 		m.Input = ProtobufPrefix + string(md.Input().FullName())
 		m.Output = ProtobufPrefix + string(md.Output().FullName())
-		m.input = md.Input()
+		m.StreamedIn, m.StreamedOut = md.IsStreamingClient(), md.IsStreamingServer()
+		m.Descriptor, m.input = md, md.Input()
 		keys, err := keyFields(md.Input())
 		if err != nil {
 			problems = append(problems, fmt.Errorf("the input of %s.%s: %w", s.Name, m.Name, err))
@@ -182,6 +183,10 @@ func (b *builder) listed(s *Service, methods []*cloudstate.Method) []error {
 			continue
 		}
 		m := b.method(s, name)
+		m.StreamedIn, m.StreamedOut = l.GetStreamedIn(), l.GetStreamedOut()
+		if (m.StreamedIn || m.StreamedOut) && s.Kind != actors.Action {
+			problems = append(problems, fmt.Errorf("the %s service %s may not have streamed methods: %s", s.Kind, s.Name, name))
+		}
 		m.Input, m.input = b.listedType(l.GetInput())
 		if l.GetOutput() != "" {
 			m.Output, _ = b.listedType(l.GetOutput())

@@ -260,6 +260,10 @@ const options = `
 const extensions = `
 cloudstate.Forward 100 entity_id string
 cloudstate.SideEffect 100 entity_id string
+cloudstate.SideEffect 101 delay_millis int64
+cloudstate.SideEffect 102 due_millis int64
+cloudstate.SideEffect 103 key string
+cloudstate.SideEffect 104 cancel bool
 cloudstate.Command 100 sequence int64
 cloudstate.Command 101 idempotency_key string
 cloudstate.Failure 100 code int32
@@ -268,7 +272,11 @@ cloudstate.Entity 100 methods repeated cloudstate.Method
 cloudstate.Method 1 name string
 cloudstate.Method 2 input string
 cloudstate.Method 3 output string
+cloudstate.Method 4 eventing cloudstate.Eventing
+cloudstate.Method 5 streamed_in bool
+cloudstate.Method 6 streamed_out bool
 cloudstate.ProxyInfo 100 extensions repeated string
+cloudstate.action.ActionCommand 100 idempotency_key string
 cloudstate.eventsourced.EventSourcedEvent 100 name string
 cloudstate.eventsourced.EventSourcedReply 100 event_names repeated string
 `

@@ -12,7 +12,7 @@ const (
 // Extensions returns the names of the extensions that this SDK understands. "pipeline" says that commands may be sent
 // before the answers to earlier ones have come: a session reads and answers them one by one anyway.
 func Extensions() []string {
-	return []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline"}
+	return []string{"codes", "metadata", "sequence", "idempotency", "events", "json", "targets", "pipeline", "delayed"}
 }
 
 // Peer is what the other side announced. Extension fields are sent only to a peer that understands them.

@@ -403,7 +403,16 @@ type SideEffect struct {
 	Synchronous bool      `protobuf:"varint,4,opt,name=synchronous,proto3" json:"synchronous,omitempty"`
 	Metadata    *Metadata `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Extension "targets": as in Forward.
-	EntityId      string `protobuf:"bytes,100,opt,name=entity_id,json=entityId,proto3" json:"entity_id,omitempty"`
+	EntityId string `protobuf:"bytes,100,opt,name=entity_id,json=entityId,proto3" json:"entity_id,omitempty"`
+	// Extension "delayed": when the effect is to be carried out, as milliseconds from when it is stored, or as a time in
+	// milliseconds since 1970 (UTC). At most one of both is set; neither means at once. Asynchronous effects only.
+	DelayMillis int64 `protobuf:"varint,101,opt,name=delay_millis,json=delayMillis,proto3" json:"delay_millis,omitempty"`
+	DueMillis   int64 `protobuf:"varint,102,opt,name=due_millis,json=dueMillis,proto3" json:"due_millis,omitempty"`
+	// Extension "delayed": names the effect among those of its entity that are still to be carried out. One with the same
+	// key replaces it.
+	Key string `protobuf:"bytes,103,opt,name=key,proto3" json:"key,omitempty"`
+	// Extension "delayed": takes the effect with this key back, if it has not been carried out yet. Nothing else is set.
+	Cancel        bool `protobuf:"varint,104,opt,name=cancel,proto3" json:"cancel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +487,34 @@ func (x *SideEffect) GetEntityId() string {
 		return x.EntityId
 	}
 	return ""
+}
+
+func (x *SideEffect) GetDelayMillis() int64 {
+	if x != nil {
+		return x.DelayMillis
+	}
+	return 0
+}
+
+func (x *SideEffect) GetDueMillis() int64 {
+	if x != nil {
+		return x.DueMillis
+	}
+	return 0
+}
+
+func (x *SideEffect) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SideEffect) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
 }
 
 // Command is one request to an entity. With the extension "pipeline" commands may be sent before the replies to earlier
@@ -961,8 +998,13 @@ type Method struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The type names that follow json.cloudstate.io/ in the payloads' type URLs, or full protobuf message names that are
 	// found in EntitySpec.proto. Empty means an empty object.
-	Input         string `protobuf:"bytes,2,opt,name=input,proto3" json:"input,omitempty"`
-	Output        string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	Input  string `protobuf:"bytes,2,opt,name=input,proto3" json:"input,omitempty"`
+	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	// As the method option of the same name has it.
+	Eventing *Eventing `protobuf:"bytes,4,opt,name=eventing,proto3" json:"eventing,omitempty"`
+	// Whether any number of inputs, or of outputs, may come. Actions only.
+	StreamedIn    bool `protobuf:"varint,5,opt,name=streamed_in,json=streamedIn,proto3" json:"streamed_in,omitempty"`
+	StreamedOut   bool `protobuf:"varint,6,opt,name=streamed_out,json=streamedOut,proto3" json:"streamed_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1016,6 +1058,27 @@ func (x *Method) GetOutput() string {
 		return x.Output
 	}
 	return ""
+}
+
+func (x *Method) GetEventing() *Eventing {
+	if x != nil {
+		return x.Eventing
+	}
+	return nil
+}
+
+func (x *Method) GetStreamedIn() bool {
+	if x != nil {
+		return x.StreamedIn
+	}
+	return false
+}
+
+func (x *Method) GetStreamedOut() bool {
+	if x != nil {
+		return x.StreamedOut
+	}
+	return false
 }
 
 type EntityPassivationStrategy struct {
@@ -1263,7 +1326,7 @@ var File_cloudstate_entity_proto protoreflect.FileDescriptor
 const file_cloudstate_entity_proto_rawDesc = "" +
 	"\n" +
 	"\x17cloudstate/entity.proto\x12\n" +
-	"cloudstate\x1a\x19google/protobuf/any.proto\x1a\x1bgoogle/protobuf/empty.proto\"?\n" +
+	"cloudstate\x1a\x19cloudstate/eventing.proto\x1a\x19google/protobuf/any.proto\x1a\x1bgoogle/protobuf/empty.proto\"?\n" +
 	"\bMetadata\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.cloudstate.MetadataEntryR\aentries\"r\n" +
 	"\rMetadataEntry\x12\x10\n" +
@@ -1285,7 +1348,7 @@ const file_cloudstate_entity_proto_rawDesc = "" +
 	"\x05reply\x18\x01 \x01(\v2\x11.cloudstate.ReplyH\x00R\x05reply\x12/\n" +
 	"\aforward\x18\x02 \x01(\v2\x13.cloudstate.ForwardH\x00R\aforward\x12/\n" +
 	"\afailure\x18\x03 \x01(\v2\x13.cloudstate.FailureH\x00R\afailureB\b\n" +
-	"\x06action\"\xf3\x01\n" +
+	"\x06action\"\xdf\x02\n" +
 	"\n" +
 	"SideEffect\x12!\n" +
 	"\fservice_name\x18\x01 \x01(\tR\vserviceName\x12!\n" +
@@ -1293,7 +1356,12 @@ const file_cloudstate_entity_proto_rawDesc = "" +
 	"\apayload\x18\x03 \x01(\v2\x14.google.protobuf.AnyR\apayload\x12 \n" +
 	"\vsynchronous\x18\x04 \x01(\bR\vsynchronous\x120\n" +
 	"\bmetadata\x18\x05 \x01(\v2\x14.cloudstate.MetadataR\bmetadata\x12\x1b\n" +
-	"\tentity_id\x18d \x01(\tR\bentityId\"\x8d\x02\n" +
+	"\tentity_id\x18d \x01(\tR\bentityId\x12!\n" +
+	"\fdelay_millis\x18e \x01(\x03R\vdelayMillis\x12\x1d\n" +
+	"\n" +
+	"due_millis\x18f \x01(\x03R\tdueMillis\x12\x10\n" +
+	"\x03key\x18g \x01(\tR\x03key\x12\x16\n" +
+	"\x06cancel\x18h \x01(\bR\x06cancel\"\x8d\x02\n" +
 	"\aCommand\x12\x1b\n" +
 	"\tentity_id\x18\x01 \x01(\tR\bentityId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x12\n" +
@@ -1334,11 +1402,15 @@ const file_cloudstate_entity_proto_rawDesc = "" +
 	"\fservice_name\x18\x02 \x01(\tR\vserviceName\x12%\n" +
 	"\x0epersistence_id\x18\x03 \x01(\tR\rpersistenceId\x12X\n" +
 	"\x14passivation_strategy\x18\x04 \x01(\v2%.cloudstate.EntityPassivationStrategyR\x13passivationStrategy\x12,\n" +
-	"\amethods\x18d \x03(\v2\x12.cloudstate.MethodR\amethods\"J\n" +
+	"\amethods\x18d \x03(\v2\x12.cloudstate.MethodR\amethods\"\xc0\x01\n" +
 	"\x06Method\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\tR\x05input\x12\x16\n" +
-	"\x06output\x18\x03 \x01(\tR\x06output\"k\n" +
+	"\x06output\x18\x03 \x01(\tR\x06output\x120\n" +
+	"\beventing\x18\x04 \x01(\v2\x14.cloudstate.EventingR\beventing\x12\x1f\n" +
+	"\vstreamed_in\x18\x05 \x01(\bR\n" +
+	"streamedIn\x12!\n" +
+	"\fstreamed_out\x18\x06 \x01(\bR\vstreamedOut\"k\n" +
 	"\x19EntityPassivationStrategy\x12B\n" +
 	"\atimeout\x18\x01 \x01(\v2&.cloudstate.TimeoutPassivationStrategyH\x00R\atimeoutB\n" +
 	"\n" +
@@ -1393,7 +1465,8 @@ var file_cloudstate_entity_proto_goTypes = []any{
 	(*UserFunctionError)(nil),          // 15: cloudstate.UserFunctionError
 	(*ProxyInfo)(nil),                  // 16: cloudstate.ProxyInfo
 	(*anypb.Any)(nil),                  // 17: google.protobuf.Any
-	(*emptypb.Empty)(nil),              // 18: google.protobuf.Empty
+	(*Eventing)(nil),                   // 18: cloudstate.Eventing
+	(*emptypb.Empty)(nil),              // 19: google.protobuf.Empty
 }
 var file_cloudstate_entity_proto_depIdxs = []int32{
 	1,  // 0: cloudstate.Metadata.entries:type_name -> cloudstate.MetadataEntry
@@ -1412,16 +1485,17 @@ var file_cloudstate_entity_proto_depIdxs = []int32{
 	10, // 13: cloudstate.EntitySpec.service_info:type_name -> cloudstate.ServiceInfo
 	13, // 14: cloudstate.Entity.passivation_strategy:type_name -> cloudstate.EntityPassivationStrategy
 	12, // 15: cloudstate.Entity.methods:type_name -> cloudstate.Method
-	14, // 16: cloudstate.EntityPassivationStrategy.timeout:type_name -> cloudstate.TimeoutPassivationStrategy
-	16, // 17: cloudstate.EntityDiscovery.discover:input_type -> cloudstate.ProxyInfo
-	15, // 18: cloudstate.EntityDiscovery.reportError:input_type -> cloudstate.UserFunctionError
-	9,  // 19: cloudstate.EntityDiscovery.discover:output_type -> cloudstate.EntitySpec
-	18, // 20: cloudstate.EntityDiscovery.reportError:output_type -> google.protobuf.Empty
-	19, // [19:21] is the sub-list for method output_type
-	17, // [17:19] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	18, // 16: cloudstate.Method.eventing:type_name -> cloudstate.Eventing
+	14, // 17: cloudstate.EntityPassivationStrategy.timeout:type_name -> cloudstate.TimeoutPassivationStrategy
+	16, // 18: cloudstate.EntityDiscovery.discover:input_type -> cloudstate.ProxyInfo
+	15, // 19: cloudstate.EntityDiscovery.reportError:input_type -> cloudstate.UserFunctionError
+	9,  // 20: cloudstate.EntityDiscovery.discover:output_type -> cloudstate.EntitySpec
+	19, // 21: cloudstate.EntityDiscovery.reportError:output_type -> google.protobuf.Empty
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_cloudstate_entity_proto_init() }
@@ -1429,6 +1503,7 @@ func file_cloudstate_entity_proto_init() {
 	if File_cloudstate_entity_proto != nil {
 		return
 	}
+	file_cloudstate_eventing_proto_init()
 	file_cloudstate_entity_proto_msgTypes[1].OneofWrappers = []any{
 		(*MetadataEntry_StringValue)(nil),
 		(*MetadataEntry_BytesValue)(nil),

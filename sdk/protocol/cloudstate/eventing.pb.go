@@ -78,7 +78,7 @@ func (x *Eventing) GetOut() *EventDestination {
 
 type EventSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Consumers of one group share a cursor. Defaults to the method's full name.
+	// Consumers of one group share a cursor. Defaults to the full name of the service.
 	ConsumerGroup string `protobuf:"bytes,1,opt,name=consumer_group,json=consumerGroup,proto3" json:"consumer_group,omitempty"`
 	// Types that are valid to be assigned to Source:
 	//

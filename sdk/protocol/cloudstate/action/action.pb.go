@@ -28,13 +28,16 @@ const (
 // ActionCommand. Of a stream in, the first message carries service, name and metadata and no payload; the further ones
 // carry payload and metadata only.
 type ActionCommand struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ServiceName   string                 `protobuf:"bytes,2,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Payload       *anypb.Any             `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
-	Metadata      *cloudstate.Metadata   `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ServiceName string                 `protobuf:"bytes,2,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
+	Name        string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Payload     *anypb.Any             `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	Metadata    *cloudstate.Metadata   `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Extension "idempotency": the same on every attempt to carry out the same command, such as an effect or an event;
+	// empty if there is only one.
+	IdempotencyKey string `protobuf:"bytes,100,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ActionCommand) Reset() {
@@ -93,6 +96,13 @@ func (x *ActionCommand) GetMetadata() *cloudstate.Metadata {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *ActionCommand) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
 }
 
 type ActionResponse struct {
@@ -205,12 +215,13 @@ var File_cloudstate_action_proto protoreflect.FileDescriptor
 
 const file_cloudstate_action_proto_rawDesc = "" +
 	"\n" +
-	"\x17cloudstate/action.proto\x12\x11cloudstate.action\x1a\x17cloudstate/entity.proto\x1a\x19google/protobuf/any.proto\"\xa8\x01\n" +
+	"\x17cloudstate/action.proto\x12\x11cloudstate.action\x1a\x17cloudstate/entity.proto\x1a\x19google/protobuf/any.proto\"\xd1\x01\n" +
 	"\rActionCommand\x12!\n" +
 	"\fservice_name\x18\x02 \x01(\tR\vserviceName\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12.\n" +
 	"\apayload\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\apayload\x120\n" +
-	"\bmetadata\x18\x05 \x01(\v2\x14.cloudstate.MetadataR\bmetadata\"\xe4\x01\n" +
+	"\bmetadata\x18\x05 \x01(\v2\x14.cloudstate.MetadataR\bmetadata\x12'\n" +
+	"\x0fidempotency_key\x18d \x01(\tR\x0eidempotencyKey\"\xe4\x01\n" +
 	"\x0eActionResponse\x12/\n" +
 	"\afailure\x18\x01 \x01(\v2\x13.cloudstate.FailureH\x00R\afailure\x12)\n" +
 	"\x05reply\x18\x02 \x01(\v2\x11.cloudstate.ReplyH\x00R\x05reply\x12/\n" +

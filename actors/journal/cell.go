@@ -1,0 +1,34 @@
+package journal
+
+import "context"
+
+// Cell is a small keyed value that is compared and set: a cursor, a lease, what somebody has to look at.
+type Cell struct {
+	// Key has 1 to MaxCellKeyBytes bytes of UTF-8 without zero bytes. Keys beginning with different words and a slash are
+	// used for different things.
+	Key string
+	// Value has at most MaxCellBytes.
+	Value []byte
+	// Version is 0 if there is no such cell, else it grows with every change, also when the cell was removed meanwhile
+	// and made again.
+	Version int64
+}
+
+// The limits of a Cell.
+const (
+	MaxCellKeyBytes = 1024
+	MaxCellBytes    = 1 << 20
+)
+
+// Cells keeps cells.
+type Cells interface {
+	// Cell returns one, with Version 0 if there is none.
+	Cell(ctx context.Context, key string) (Cell, error)
+	// Cells returns up to limit whose keys begin with prefix and are greater than after, in the order of the keys' bytes.
+	Cells(ctx context.Context, prefix, after string, limit int) ([]Cell, error)
+	// Put sets the value if the cell still has c.Version, and returns its version then. Otherwise the error matches
+	// ErrConflict. Any other error leaves in doubt whether it was set.
+	Put(ctx context.Context, c Cell) (int64, error)
+	// Remove takes the cell away if it still has that version, else the error matches ErrConflict.
+	Remove(ctx context.Context, key string, version int64) error
+}

@@ -1,0 +1,19 @@
+package journal
+
+import "context"
+
+// Tailer reads in the order over all streams: every stream's events in their order, and every reader sees the same order.
+type Tailer interface {
+	// Tail returns up to limit events of the services that come after a position, and the position up to which it has
+	// looked, which may lie beyond the last of them. An event of an append that is durable when Tail is called is either
+	// returned by it, or by a Tail from the position that it returned: a position that may still appear is never passed.
+	// The zero Position is before everything. A damaged event is a *CorruptError behind the events before it; Tail from
+	// its position goes on after it.
+	Tail(ctx context.Context, services []string, after Position, limit int) ([]Event, Position, error)
+}
+
+// Blocked is implemented by back ends whose Tail may have to wait for somebody else's transaction.
+type Blocked interface {
+	// Blocked names what holds Tail up, for an operator; empty if nothing does.
+	Blocked(ctx context.Context) (string, error)
+}
