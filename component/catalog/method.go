@@ -43,6 +43,15 @@ func (m *Method) String() string { return m.Service + "." + m.Name }
 // another entity the command is refused. Errors have the code InvalidArgument or ResourceExhausted, and name a field or
 // a position, but hold nothing of the data. The payload may share data's memory.
 func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, error) {
+	return m.decode(&id, contentType, data)
+}
+
+// Parse is Decode for what is not addressed: the key field stays as it is. Entity reads it.
+func (m *Method) Parse(contentType string, data []byte) (actors.Payload, error) {
+	return m.decode(nil, contentType, data)
+}
+
+func (m *Method) decode(id *string, contentType string, data []byte) (actors.Payload, error) {
 	if len(data) > m.maxBytes {
 		return actors.Payload{}, actors.Errorf(actors.ResourceExhausted, "the payload of %s has %d bytes; at most %d are allowed", m, len(data), m.maxBytes)
 	}
@@ -63,12 +72,16 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 				m, m.input.FullName(), m.maxDepth)
 		}
 	}
-	missing, err := m.checkKey(id, msg)
-	if err != nil {
-		return actors.Payload{}, err
+	var missing protoreflect.FieldDescriptor
+	if id != nil {
+		var err error
+		if missing, err = m.checkKey(*id, msg); err != nil {
+			return actors.Payload{}, err
+		}
 	}
 	if contentType == actors.ContentJSON {
 		// Deterministic, because a repeated command is told from another one by its bytes.
+		var err error
 		if data, err = (proto.MarshalOptions{Deterministic: true}).Marshal(msg); err != nil {
 			return actors.Payload{}, actors.Errorf(actors.InvalidArgument, "the payload of %s cannot be written as %s", m, m.input.FullName())
 		}
@@ -76,7 +89,7 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 	if missing != nil {
 		// The last value of a field counts. What the caller encoded stays as it is.
 		data = protowire.AppendTag(slices.Clip(data), missing.Number(), protowire.BytesType)
-		data = protowire.AppendString(data, id)
+		data = protowire.AppendString(data, *id)
 	}
 	if len(data) > m.maxBytes {
 		return actors.Payload{}, actors.Errorf(actors.ResourceExhausted, "the payload of %s becomes %d bytes as %s; at most %d are allowed",
