@@ -24,6 +24,10 @@ type Method struct {
 	Input, Output string
 	// StreamedIn and StreamedOut say that any number of inputs, or of outputs, may come.
 	StreamedIn, StreamedOut bool
+	// In is where further inputs come from; nil if they come from callers alone.
+	In *Source
+	// Out is the topic to which replies are published besides being given to the caller; empty for none.
+	Out string
 	// Descriptor is nil for a method that the user function listed itself.
 	Descriptor protoreflect.MethodDescriptor
 
@@ -154,7 +158,7 @@ func (m *Method) Entity(p actors.Payload) (string, error) {
 		return "", actors.Errorf(actors.InvalidArgument, "%s is not addressed to an entity, and its input has no field that names one: address it, or mark a field with [(.cloudstate.entity_key) = true]", m)
 	}
 	msg := dynamicpb.NewMessage(m.input)
-	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth, DiscardUnknown: true}).Unmarshal(p.Data, msg); err != nil || p.TypeURL != m.Input {
+	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth, DiscardUnknown: true}).Unmarshal(p.Data, msg); err != nil || !sameType(p.TypeURL, m.Input) {
 		return "", actors.Errorf(actors.InvalidArgument, "the payload of %s is not a serialized %s", m, m.input.FullName())
 	}
 	values := make([]string, len(m.keys))
