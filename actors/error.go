@@ -47,6 +47,16 @@ func (c Code) String() string {
 	return fmt.Sprintf("CODE_%d", uint8(c))
 }
 
+// Final reports whether carrying out the same command again cannot come out otherwise, as far as the code tells.
+func (c Code) Final() bool {
+	switch c {
+	case InvalidArgument, NotFound, AlreadyExists, PermissionDenied, FailedPrecondition, OutOfRange, Unimplemented, Unauthenticated:
+		return true
+	default:
+		return false
+	}
+}
+
 // ParseCode is the inverse of String for the known codes.
 func ParseCode(name string) (Code, bool) {
 	for i, n := range codeNames {

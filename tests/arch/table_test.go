@@ -97,6 +97,11 @@ var table = []row{
 		why:     "ways out look inward only",
 	},
 	{
+		folders: []string{"component/eventing/..."},
+		imports: []string{"actors", "actors/journal", "component/catalog"},
+		why:     "events become commands, and replies events, whoever brings and takes them",
+	},
+	{
 		folders: []string{"component/kin/..."},
 		imports: []string{"actors"},
 		why:     "it meets other hosts through interfaces that others fill in",
