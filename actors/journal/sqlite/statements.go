@@ -6,7 +6,11 @@ import (
 	"fmt"
 )
 
-const selectPlace = "SELECT number, id, service, source, ordered, front, parked FROM effects"
+const (
+	selectPlace = "SELECT number, id, service, source, ordered, front, parked FROM effects"
+	nextInOrder = `SELECT number FROM effects
+		WHERE service = ? AND source = ? AND ordered = 1 AND parked = 0 ORDER BY number LIMIT 1`
+)
 
 // prepare readies the statements of the connection that writes.
 func (w *writer) prepare(ctx context.Context) error {
@@ -36,10 +40,8 @@ func (w *writer) prepare(ctx context.Context) error {
 				SELECT 1 FROM effects WHERE service = ?2 AND source = ?3 AND ordered = 1 AND parked = 0))
 			ON CONFLICT (id) DO NOTHING`},
 		{&w.removeEffect, "DELETE FROM effects WHERE number = ?"},
-		{&w.nextToFront, `UPDATE effects SET front = 1 WHERE number = (SELECT number FROM effects
-			WHERE service = ? AND source = ? AND ordered = 1 AND parked = 0 ORDER BY number LIMIT 1)`},
-		{&w.backFromFront, `UPDATE effects SET front = 0 WHERE number = (SELECT number FROM effects
-			WHERE service = ? AND source = ? AND ordered = 1 AND parked = 0 ORDER BY number LIMIT 1)`},
+		{&w.nextToFront, "UPDATE effects SET front = 1 WHERE number = (" + nextInOrder + ")"},
+		{&w.backFromFront, "UPDATE effects SET front = 0 WHERE number = (" + nextInOrder + ")"},
 		{&w.parkEffect, "UPDATE effects SET parked = 1, front = 0, tries = tries + 1, problem = ? WHERE number = ?"},
 		{&w.postponeEffect, "UPDATE effects SET due = ?, tries = tries + 1, problem = ? WHERE number = ?"},
 		{&w.releaseEffect, "UPDATE effects SET parked = 0, front = 1 - ordered, tries = 0, problem = '', due = ? WHERE number = ?"},
