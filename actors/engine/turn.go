@@ -154,9 +154,7 @@ func (e *Engine) turn(i *instance, w *work) {
 	if err == nil {
 		w.outcome = reply.Outcome
 		w.outcome.Sequence, w.outcome.Repeated = w.end, false
-		if len(reply.Events) > 0 {
-			e.write(i, w, &reply)
-		}
+		e.write(i, w, &reply)
 	}
 
 	e.mu.Lock()
@@ -196,25 +194,38 @@ func (e *Engine) turn(i *instance, w *work) {
 	ring(e.toCommit)
 }
 
-// write makes w's append. A snapshot without events would say nothing new, and is left out.
+// write makes w's append, if there is anything to append. A snapshot without events would say nothing new, and is left
+// out.
 func (e *Engine) write(i *instance, w *work, r *Reply) {
-	events := make([]journal.Event, len(r.Events))
-	about := contextOf(w.command.Metadata)
-	for k := range r.Events {
-		events[k] = journal.Event{Name: eventName(&r.Events[k]), Payload: r.Events[k].Payload, Context: about}
+	o := &w.outcome
+	if len(r.Events) == 0 && len(o.Effects) == 0 && o.Forward == nil {
+		return
+	}
+	stream, id := i.stream(), commandID(w.command.Key)
+	kept := w.follow(stream, id)
+	if len(r.Events) == 0 && len(kept) == 0 {
+		return
 	}
 	w.wrote = true
-	w.append = journal.Append{
-		Ref:      i.stream(),
-		Expected: w.base,
-		Epoch:    i.epoch,
-		Command:  commandID(w.command.Key),
-		Events:   events,
-		Snapshot: r.Snapshot,
-		Effects:  r.Outcome.Effects,
+	w.append = journal.Append{Ref: stream, Expected: w.base, Epoch: i.epoch, Command: id, Effects: kept}
+	switch {
+	case w.command.Key != "":
+		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(*o)}
+	case len(r.Events) == 0:
+		// Only a record can tell that it happened. Nobody else knows its id, so nobody will ask for the outcome.
+		w.hash = hashOf(&w.command)
+		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(actors.Outcome{Sequence: w.end})}
 	}
-	if w.command.Key != "" {
-		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(w.outcome)}
+	if len(r.Events) == 0 {
+		return
+	}
+	about := contextOf(w.command.Metadata)
+	w.append.Events = make([]journal.Event, len(r.Events))
+	for k := range r.Events {
+		w.append.Events[k] = journal.Event{Name: eventName(&r.Events[k]), Payload: r.Events[k].Payload, Context: about}
+	}
+	if !i.service.Whole {
+		w.append.Snapshot = r.Snapshot
 	}
 }
 
@@ -294,6 +305,9 @@ func (e *Engine) measure(w *work, r *Reply) error {
 		}
 	}
 	if err := check("the snapshot", r.Snapshot); err != nil {
+		return err
+	}
+	if err := e.measureEffects(w, r.Outcome.Effects); err != nil {
 		return err
 	}
 	if n := metadataSize(r.Outcome.Metadata); n > e.config.MaxMetadata {
