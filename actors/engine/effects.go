@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
-	"encoding/binary"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -11,22 +8,6 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
 )
-
-// forwarded is the ordinal of a turn's forward among what follows from the turn. Those of its effects count from 1.
-const forwarded = 0
-
-var followText = base32.HexEncoding.WithPadding(base32.NoPadding)
-
-// followID names what follows from a command: the same for every attempt at the same command id, and unlike any other.
-func followID(stream actors.Ref, command string, ordinal int) string {
-	b := make([]byte, 0, 32+len(stream.Service)+len(stream.ID)+len(command))
-	for _, s := range []string{stream.Service, stream.ID, command} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	sum := sha256.Sum256(binary.AppendUvarint(b, uint64(ordinal)))
-	return followText.EncodeToString(sum[:16])
-}
 
 // follow puts the ids into w's outcome, which then holds the synchronous effects only, and returns those that its append
 // keeps. The session's own slices stay as they are.
@@ -36,13 +17,13 @@ func (w *work) follow(stream actors.Ref, command string) (kept []actors.Effect) 
 		named := *f
 		named.Key = ""
 		if w.command.Key != "" {
-			named.Key = followID(stream, command, forwarded)
+			named.Key = actors.EffectID(stream, command, 0)
 		}
 		o.Forward = &named
 	}
 	var now []actors.Effect
 	for k, x := range o.Effects {
-		x.ID = followID(stream, command, k+1)
+		x.ID = actors.EffectID(stream, command, k+1)
 		if x.Synchronous {
 			now = append(now, x)
 		} else {
