@@ -2,11 +2,8 @@ package engine
 
 import (
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/actors/journal"
 )
 
 // follow puts the ids into w's outcome, which then holds the synchronous effects only, and returns those that its append
@@ -34,7 +31,7 @@ func (w *work) follow(stream actors.Ref, command string) (kept []actors.Effect) 
 	return kept
 }
 
-// measureEffects refuses effects that are too many, too large or without sense.
+// measureEffects refuses effects that are too many or too large.
 func (e *Engine) measureEffects(w *work, effects []actors.Effect) error {
 	c := &w.command
 	if n := len(effects); n > e.config.MaxEffects {
@@ -48,34 +45,17 @@ func (e *Engine) measureEffects(w *work, effects []actors.Effect) error {
 		if n, limit := metadataSize(x.Metadata), e.config.MaxMetadata; n > limit {
 			return e.limited(c.Service, settingMetadata, limit, fmt.Sprintf("the metadata of effect %d of %s to %s has %d bytes", k+1, c.Method, c.Ref, n))
 		}
-		if wrong := senseless(x); wrong != "" {
-			return actors.Errorf(actors.Internal, "the user function answered %s to %s with effect %d, which %s; nothing came of it",
-				c.Method, c.Ref, k+1, wrong)
+		if x.Synchronous && (x.Key != "" || x.Cancel || x.Delayed()) {
+			return senseless(c, fmt.Errorf("effect %d: it is synchronous, so it cannot be put off, replaced or taken back", k))
 		}
 	}
 	return nil
 }
 
-// senseless says what is wrong with an effect that nobody could keep or carry out.
-func senseless(x *actors.Effect) string {
-	switch {
-	case len(x.Key) > journal.MaxEffectIDBytes:
-		return fmt.Sprintf("has a key of %d bytes; at most %d are allowed", len(x.Key), journal.MaxEffectIDBytes)
-	case !utf8.ValidString(x.Key) || strings.IndexByte(x.Key, 0) >= 0:
-		return "has a key that is not UTF-8 text without zero bytes"
-	case x.Cancel && x.Key == "":
-		return "takes back an effect without its key"
-	case x.Synchronous && (x.Key != "" || x.Cancel || x.Delayed()):
-		return "is synchronous, so it cannot be put off, replaced or taken back"
-	case x.Delay < 0:
-		return "has a negative delay"
-	case x.Delay > 0 && !x.Due.IsZero():
-		return "has both a delay and a time at which it is due"
-	case !x.Cancel && x.Service == "":
-		return "names no service"
-	default:
-		return ""
-	}
+// senseless is the error about effects that nobody could keep or carry out.
+func senseless(c *actors.Command, cause error) error {
+	return actors.Errorf(actors.Internal, "the user function answered %s to %s with effects that cannot be: %w; nothing came of it",
+		c.Method, c.Ref, cause)
 }
 
 // effectsSize is about what effects take.

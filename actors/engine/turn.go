@@ -154,7 +154,7 @@ func (e *Engine) turn(i *instance, w *work) {
 	if err == nil {
 		w.outcome = reply.Outcome
 		w.outcome.Sequence, w.outcome.Repeated = w.end, false
-		e.write(i, w, &reply)
+		err = write(i, w, &reply)
 	}
 
 	e.mu.Lock()
@@ -196,15 +196,18 @@ func (e *Engine) turn(i *instance, w *work) {
 
 // write makes w's append, if there is anything to append. A snapshot without events would say nothing new, and is left
 // out.
-func (e *Engine) write(i *instance, w *work, r *Reply) {
+func write(i *instance, w *work, r *Reply) error {
 	o := &w.outcome
 	if len(r.Events) == 0 && len(o.Effects) == 0 && o.Forward == nil {
-		return
+		return nil
 	}
 	stream, id := i.stream(), commandID(w.command.Key)
 	kept := w.follow(stream, id)
 	if len(r.Events) == 0 && len(kept) == 0 {
-		return
+		return nil
+	}
+	if err := journal.ValidateEffects(kept); err != nil {
+		return senseless(&w.command, err)
 	}
 	w.wrote = true
 	w.append = journal.Append{Ref: stream, Expected: w.base, Epoch: i.epoch, Command: id, Effects: kept}
@@ -217,7 +220,7 @@ func (e *Engine) write(i *instance, w *work, r *Reply) {
 		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(actors.Outcome{Sequence: w.end})}
 	}
 	if len(r.Events) == 0 {
-		return
+		return nil
 	}
 	about := contextOf(w.command.Metadata)
 	w.append.Events = make([]journal.Event, len(r.Events))
@@ -227,6 +230,7 @@ func (e *Engine) write(i *instance, w *work, r *Reply) {
 	if !i.service.Whole {
 		w.append.Snapshot = r.Snapshot
 	}
+	return nil
 }
 
 // again puts w back to the front of the queue, or aborts it when that has been done too often.
@@ -312,6 +316,14 @@ func (e *Engine) measure(w *work, r *Reply) error {
 	}
 	if n := metadataSize(r.Outcome.Metadata); n > e.config.MaxMetadata {
 		return e.limited(c.Service, settingMetadata, e.config.MaxMetadata, fmt.Sprintf("the reply's metadata of %s to %s has %d bytes", c.Method, c.Ref, n))
+	}
+	if f := r.Outcome.Forward; f != nil {
+		if n := metadataSize(f.Metadata); n > e.config.MaxMetadata {
+			return e.limited(c.Service, settingMetadata, e.config.MaxMetadata, fmt.Sprintf("the forward's metadata of %s to %s has %d bytes", c.Method, c.Ref, n))
+		}
+		if err := check("the forward", &f.Payload); err != nil {
+			return err
+		}
 	}
 	return check("the reply", r.Outcome.Reply)
 }
