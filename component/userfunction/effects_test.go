@@ -8,6 +8,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
@@ -208,6 +209,37 @@ func sound(t *testing.T, o actors.Outcome) {
 	if err != nil || len(back.Effects) != len(o.Effects) {
 		t.Fatalf("%+v became %+v, %v", o, back, err)
 	}
+}
+
+func FuzzReply(f *testing.F) {
+	client, err := New(Config{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	c, _ := serving(f, client, spec(catalog.Extensions, "Cart1")).catalog.Service("shop.Cart1")
+	fn := &function{newService(client, nil, nil, c), &eventSourced{names: true}}
+	for _, r := range []*reply{
+		{CommandId: 1, ClientAction: replies("ok"), Events: []*anypb.Any{toAny(payload("a"))}, EventNames: []string{"added"}, Snapshot: toAny(payload("s"))},
+		{ClientAction: fails(&cloudstate.Failure{Restart: true, Code: 3})},
+		{SideEffects: []*cloudstate.SideEffect{effect(nil), {Cancel: true, Key: "k"}}},
+	} {
+		f.Add(encoded(f, r))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in := new(reply)
+		if unmarshal(data, in) != nil {
+			return
+		}
+		s := &session{function: fn, id: "c1", stream: nowhere{}, cancel: func() {}}
+		r, err := s.reply(in, "Add")
+		if err != nil {
+			return
+		}
+		sound(t, r.Outcome)
+		if r.Restart && (len(r.Events) > 0 || r.Outcome.Failure == nil) || r.Snapshot != nil && len(r.Events) == 0 || !r.Restart && len(r.Events) != len(in.GetEvents()) {
+			t.Fatalf("%v became %+v", in, r)
+		}
+	})
 }
 
 func FuzzValueReply(f *testing.F) {

@@ -82,21 +82,21 @@ func (d *eventSourced) receive(stream grpc.ClientStream) (said, error) {
 	return s, nil
 }
 
-func (d *eventSourced) changes(r response, out *engine.Reply) (wrong string) {
+func (d *eventSourced) changes(r response) (out engine.Reply, wrong string) {
 	in := r.(*eventsourced.EventSourcedReply)
 	if in.GetClientAction().GetFailure().GetRestart() {
 		out.Restart = true
-		return ""
+		return out, ""
 	}
 	names := in.GetEventNames()
 	if !d.names {
 		names = nil
 	} else if len(names) != len(in.GetEvents()) {
-		return fmt.Sprintf("%d events with %d names", len(in.GetEvents()), len(names))
+		return out, fmt.Sprintf("%d events with %d names", len(in.GetEvents()), len(names))
 	}
 	for i, a := range in.GetEvents() {
 		if a.GetTypeUrl() == "" {
-			return fmt.Sprintf("event %d of %d has no type URL", i+1, len(in.GetEvents()))
+			return out, fmt.Sprintf("event %d of %d has no type URL", i+1, len(in.GetEvents()))
 		}
 		e := engine.Event{Payload: fromAny(a)}
 		if names != nil {
@@ -108,5 +108,5 @@ func (d *eventSourced) changes(r response, out *engine.Reply) (wrong string) {
 		p := fromAny(in.GetSnapshot())
 		out.Snapshot = &p
 	}
-	return ""
+	return out, ""
 }

@@ -28,8 +28,8 @@ type dialect interface {
 	// empty but has its payload.
 	command() (in any, c *cloudstate.Command)
 	receive(stream grpc.ClientStream) (said, error)
-	// changes takes what becomes of the state from a response that receive gave. It returns what is wrong with it.
-	changes(r response, out *engine.Reply) (wrong string)
+	// changes is what becomes of the state by a response that receive gave, without the outcome, or what is wrong with it.
+	changes(r response) (out engine.Reply, wrong string)
 }
 
 // said is one message of the user function: a response, a failure out of turn, or neither.

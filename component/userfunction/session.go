@@ -147,7 +147,10 @@ func (s *session) broken(err error) error {
 // stored, so that a part of it would leave it with another state than the journal has.
 func (s *session) reply(in response, method string) (engine.Reply, error) {
 	f := s.function
-	var out engine.Reply
+	out, wrong := f.dialect.changes(in)
+	if wrong != "" {
+		return engine.Reply{}, s.violation(f.dialect.texts().reply+": "+wrong, wrong, method, s.commands)
+	}
 	var err error
 	switch action := in.GetClientAction().GetAction().(type) {
 	case *cloudstate.ClientAction_Reply:
@@ -156,9 +159,6 @@ func (s *session) reply(in response, method string) (engine.Reply, error) {
 		out.Outcome.Failure = f.failure(action.Failure)
 	case *cloudstate.ClientAction_Forward:
 		out.Outcome.Forward, err = f.forward(action.Forward, method)
-	}
-	if wrong := f.dialect.changes(in, &out); wrong != "" {
-		return engine.Reply{}, s.violation(f.dialect.texts().reply+": "+wrong, wrong, method, s.commands)
 	}
 	if out.Restart {
 		return out, nil // nothing came of the turn

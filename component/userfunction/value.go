@@ -80,24 +80,24 @@ func (d *value) receive(stream grpc.ClientStream) (said, error) {
 }
 
 // changes takes over what becomes of the state, also beside a failure, as Cloudstate did.
-func (d *value) changes(r response, out *engine.Reply) (wrong string) {
+func (d *value) changes(r response) (out engine.Reply, wrong string) {
 	in := r.(*valueentity.ValueEntityReply)
 	if in.GetStateAction() == nil {
-		return ""
+		return out, ""
 	}
 	switch action := in.GetStateAction().GetAction().(type) {
 	case *valueentity.ValueEntityAction_Update:
 		if action.Update.GetValue() == nil {
-			return "an update of the state without a value"
+			return out, "an update of the state without a value"
 		}
 		if action.Update.GetValue().GetTypeUrl() == "" {
-			return "the value has no type URL"
+			return out, "the value has no type URL"
 		}
 		out.Events = []engine.Event{{Name: eventUpdated, Payload: fromAny(action.Update.GetValue())}}
 	case *valueentity.ValueEntityAction_Delete:
 		out.Events = []engine.Event{{Name: eventDeleted, Payload: deleted}}
 	default:
-		return "a state action that is neither update nor delete"
+		return out, "a state action that is neither update nor delete"
 	}
-	return ""
+	return out, ""
 }
