@@ -60,7 +60,7 @@ func Handle[S, In, Out any](
 			return nil, sdk.Errorf(sdk.CodeInvalidArgument, "decode the input of %s: %w", name, err)
 		}
 		reply, err := handler(ctx, t, input)
-		if err != nil {
+		if err != nil || t.sent.Forward != nil {
 			return nil, err
 		}
 		p, err := out.Pack(reply)

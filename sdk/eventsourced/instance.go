@@ -2,7 +2,6 @@ package eventsourced
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -11,9 +10,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 // kind is what all instances of an entity share.
@@ -120,11 +119,7 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	}
 	c, ok := e.kind.commands[command.Name]
 	if !ok {
-		return def.Result{Failure: &def.Failure{
-			Code:      int32(sdk.CodeUnimplemented),
-			Text:      fmt.Sprintf("%s has no command %q; it has %s", e.kind.service, command.Name, known(e.kind.commands)),
-			Exception: true,
-		}}
+		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, known(e.kind.commands))}
 	}
 	t := &Turn[S]{entity: e, command: command}
 	var (
@@ -139,34 +134,19 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	case fault != nil:
 		return e.broken(command.Name, fault)
 	case err != nil:
-		return def.Result{Failure: failure(err, len(t.events) > 0), Events: t.events}
+		f := turn.Refused(err)
+		f.Spoilt = len(t.events) > 0
+		return def.Result{Failure: f}
 	default:
-		return def.Result{Reply: reply, Events: t.events}
+		return def.Result{Reply: reply, Forward: t.sent.Forward, Events: t.events, Effects: t.sent.Effects}
 	}
 }
 
-// broken is the answer to a command whose handler did not come to an end. Why is not for the caller, who can do nothing
-// about it and need not see the inside of the program.
+// broken is the answer to a command whose handler did not come to an end.
 func (e *instance[S]) broken(command string, cause error) def.Result {
-	return def.Result{Failure: &def.Failure{
-		Code:      int32(sdk.CodeInternal),
-		Text:      fmt.Sprintf("%s of %s failed inside its handler; the log of the service has the details", command, e.kind.service),
-		Exception: true,
-		Spoilt:    true,
-		Cause:     cause,
-	}}
-}
-
-func failure(err error, spoilt bool) *def.Failure {
-	code := sdk.CodeOf(err)
-	if _, coded := errors.AsType[*sdk.Error](err); code == sdk.CodeOK || !coded && code == sdk.CodeUnknown {
-		code = 0
-	}
-	text := err.Error()
-	if text == "" {
-		text = code.String()
-	}
-	return &def.Failure{Code: int32(code), Text: strings.ToValidUTF8(text, "\uFFFD"), Spoilt: spoilt}
+	f := turn.Broken(e.kind.service, command, cause)
+	f.Spoilt = true
+	return def.Result{Failure: f}
 }
 
 func known[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }

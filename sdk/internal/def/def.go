@@ -80,11 +80,14 @@ type Command struct {
 	Sequence int64
 }
 
-// Result is what a command came to: Reply or Failure.
+// Result is what a command came to: Reply, Forward or Failure.
 type Result struct {
 	Reply   *anypb.Any
+	Forward *Call
 	Failure *Failure
 	Events  []Event
+	// Effects in the order in which they were asked for. An entity that fails has none.
+	Effects []Effect
 }
 
 // Failure is a "no" for the caller.

@@ -131,7 +131,19 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 		Sequence: s.sequence,
 	})
 	if result.Failure != nil {
-		return s.refused(m, result)
+		return s.refused(m, result.Failure)
+	}
+	var (
+		effects []*cloudstate.SideEffect
+		forward *cloudstate.Forward
+		failure *def.Failure
+	)
+	if effects, failure = s.peer.effects(result.Effects); failure == nil && result.Forward != nil {
+		forward, failure = s.peer.forward(result.Forward)
+	}
+	if failure != nil {
+		failure.Spoilt = len(result.Events) > 0
+		return s.refused(m, failure)
 	}
 	// In one piece: it has one life, and there is one for every turn.
 	var answer struct {
@@ -145,10 +157,13 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	answer.reply.Payload = result.Reply
 	answer.action.Reply = &answer.reply
 	answer.client.Action = &answer.action
+	if forward != nil {
+		answer.client.Action = &cloudstate.ClientAction_Forward{Forward: forward}
+	}
 	answer.kind.Reply = &answer.turn
 	answer.out.Message = &answer.kind
 	reply := &answer.turn
-	reply.CommandId, reply.ClientAction = m.GetId(), &answer.client
+	reply.CommandId, reply.ClientAction, reply.SideEffects = m.GetId(), &answer.client, effects
 	for _, e := range result.Events {
 		reply.Events = append(reply.Events, e.Payload)
 		if s.peer.Events {
@@ -168,8 +183,7 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	return &answer.out, true
 }
 
-func (s *EventSourced) refused(m *cloudstate.Command, r def.Result) (*pb.EventSourcedStreamOut, bool) {
-	f := r.Failure
+func (s *EventSourced) refused(m *cloudstate.Command, f *def.Failure) (*pb.EventSourcedStreamOut, bool) {
 	if f.Cause != nil {
 		s.log.Error("command failed inside its handler", keyCommand, m.GetName(), keyError, f.Cause,
 			keyStack, string(def.StackOf(f.Cause)))
