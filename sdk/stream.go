@@ -34,18 +34,22 @@ var (
 	errExited   = status.Error(codes.Internal, "a handler ended its goroutine")
 )
 
+// announced is what the proxy understands.
+func (s *streams) announced() session.Peer {
+	if p := s.peer.Load(); p != nil {
+		return *p
+	}
+	return session.Peer{}
+}
+
 // Handle is one entity's stream. A worker reads and takes the turns, so that a stop need not wait for the next message
 // of an idle stream; the handler's return then ends the worker's read.
 func (s *streams) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
-	var peer session.Peer
-	if p := s.peer.Load(); p != nil {
-		peer = *p
-	}
 	var (
 		turn  sync.Mutex // held while a message is being answered
 		ended bool       // guarded by turn
 		done  = make(chan error, 1)
-		state = session.NewEventSourced(s.entities, peer, s.log)
+		state = session.NewEventSourced(s.entities, s.announced(), s.log)
 	)
 	s.workers.Go(func() {
 		result := errExited

@@ -14,6 +14,7 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 type (
@@ -25,10 +26,12 @@ type (
 // Handle binds a method to its handler. The handler's error refuses the command: the code and text of an *sdk.Error
 // reach the caller, another error is Unknown and reaches it as its text. A handler that fails after it emitted events
 // loses them, and the entity is rebuilt from its journal. A panic is contained: the caller gets Internal, the log gets
-// the stack. ctx ends when the component gives the command up.
+// the stack. ctx ends when the component gives the command up. The options say where commands come from besides callers,
+// and where replies go besides back.
 func Handle[S, In, Out any](
 	method sdk.Method[In, Out],
 	handler func(ctx context.Context, t *Turn[S], in In) (Out, error),
+	options ...sdk.MethodOption,
 ) Command[S] {
 	name := method.Name()
 	in, inErr := codec.For[In](name + ".in")
@@ -36,9 +39,7 @@ func Handle[S, In, Out any](
 	c := Command[S]{
 		service: method.Service(),
 		name:    name,
-		method: func() def.Method {
-			return def.Method{Name: name, Input: in.Name(), Output: out.Name(), In: in.Descriptor(), Out: out.Descriptor()}
-		},
+		method:  func() (def.Method, error) { return turn.Method(name, in, out, options) },
 	}
 	var problems []error
 	if name == "" || c.service == "" {

@@ -40,3 +40,17 @@ type Response struct {
 	Failure  *Failure
 	Effects  []Effect
 }
+
+// Shape says in words whether inputs and replies are streamed.
+func Shape(in, out bool) string {
+	switch {
+	case in && out:
+		return "streamed in and out"
+	case in:
+		return "streamed in"
+	case out:
+		return "streamed out"
+	default:
+		return "unary"
+	}
+}

@@ -28,6 +28,8 @@ func Method[In, Out any](name string, in codec.Codec[In], out codec.Codec[Out], 
 		problems = append(problems, fmt.Errorf("InGroup(%q) without FromLog or FromTopic", source.GetConsumerGroup()))
 	case source.GetTopic() != "" && source.GetTopic() == m.Eventing.GetOut().GetTopic():
 		problems = append(problems, fmt.Errorf("it takes from the topic %q and publishes to it, in a circle", source.GetTopic()))
+	case source != nil && m.In == nil && !m.EventNamed:
+		problems = append(problems, errors.New("the input is JSON: say with Event which events it takes"))
 	case m.EventNamed && source == nil:
 		problems = append(problems, fmt.Errorf("Event(%q) without FromLog or FromTopic", m.Input))
 	}
