@@ -43,7 +43,7 @@ type Command[S any] struct {
 	service string
 	name    string
 	// method is asked late: see codec.Codec.
-	method func() def.Method
+	method func() (def.Method, error)
 	run    runFunc[S]
 	err    error
 }
@@ -117,7 +117,11 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 			report("command %s: %w", c.name, c.err)
 		default:
 			d.commands[c.name] = c
-			out.Methods = append(out.Methods, c.method())
+			m, err := c.method()
+			if err != nil {
+				report("command %s: %w", c.name, err)
+			}
+			out.Methods = append(out.Methods, m)
 		}
 	}
 	for i := range e.Events {

@@ -33,7 +33,7 @@ type Entity[S any] struct {
 type Command[S any] struct {
 	service string
 	name    string
-	method  func() def.Method // asked late: see codec.Codec
+	method  func() (def.Method, error) // asked late: see codec.Codec
 	run     func(context.Context, *Turn[S], *anypb.Any) (*anypb.Any, error)
 	err     error
 }
@@ -41,12 +41,13 @@ type Command[S any] struct {
 // Handle binds a method to a handler that may change the value. The handler's error refuses the command: the code and
 // text of an *sdk.Error reach the caller, another error is Unknown and reaches it as its text. A handler that fails has
 // changed nothing. A panic is contained: the caller gets Internal, the log gets the stack. ctx ends when the component
-// gives the command up.
+// gives the command up. The options say where commands come from besides callers, and where replies go besides back.
 func Handle[S, In, Out any](
 	method sdk.Method[In, Out],
 	handler func(ctx context.Context, t *Turn[S], in In) (Out, error),
+	options ...sdk.MethodOption,
 ) Command[S] {
-	return bind(method, handler == nil, handler)
+	return bind(method, handler == nil, handler, options)
 }
 
 // Read binds a method to a handler that only looks at the value: the zero S, or an empty message, if there is none. Its
@@ -54,15 +55,21 @@ func Handle[S, In, Out any](
 func Read[S, In, Out any](
 	method sdk.Method[In, Out],
 	handler func(ctx context.Context, state S, in In) (Out, error),
+	options ...sdk.MethodOption,
 ) Command[S] {
 	return bind(method, handler == nil, func(ctx context.Context, t *Turn[S], in In) (Out, error) {
 		state, _ := t.Get()
 		return handler(ctx, state, in)
-	})
+	}, options)
 }
 
-func bind[S, In, Out any](method sdk.Method[In, Out], missing bool, handler func(context.Context, *Turn[S], In) (Out, error)) Command[S] {
-	b := turn.Bind(method, missing)
+func bind[S, In, Out any](
+	method sdk.Method[In, Out],
+	missing bool,
+	handler func(context.Context, *Turn[S], In) (Out, error),
+	options []sdk.MethodOption,
+) Command[S] {
+	b := turn.Bind(method, missing, options)
 	return Command[S]{
 		service: b.Service,
 		name:    b.Name,
@@ -112,7 +119,11 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 			report("command %s: %w", c.name, c.err)
 		default:
 			k.commands[c.name] = &c
-			out.Methods = append(out.Methods, c.method())
+			m, err := c.method()
+			if err != nil {
+				report("command %s: %w", c.name, err)
+			}
+			out.Methods = append(out.Methods, m)
 		}
 	}
 	return out, errors.Join(problems...)

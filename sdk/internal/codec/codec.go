@@ -105,7 +105,7 @@ func (c Codec[T]) Pack(v T) (*anypb.Any, error) {
 }
 
 // Unpack decodes what Pack made. The name of a JSON payload is not looked at: where it is decoded, its type is known. No
-// payload at all is the empty value.
+// payload at all is the empty value. Whoever wants a *anypb.Any gets any payload as it came.
 func (c Codec[T]) Unpack(a *anypb.Any) (T, error) {
 	var zero T
 	data := a.GetValue()
@@ -114,6 +114,9 @@ func (c Codec[T]) Unpack(a *anypb.Any) (T, error) {
 	case a.GetTypeUrl() == "" && len(data) == 0:
 	case c.message != nil:
 		if got := name[strings.LastIndexByte(name, '/')+1:]; isJSON || got != c.Name() {
+			if _, ok := any(zero).(*anypb.Any); ok {
+				return any(a).(T), nil
+			}
 			return zero, fmt.Errorf("the payload's type is %s, want %s", a.GetTypeUrl(), c.TypeURL())
 		}
 		return c.Unmarshal(data, ContentProtobuf)

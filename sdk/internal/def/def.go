@@ -35,6 +35,8 @@ type Entity struct {
 	New func(id string) Instance
 	// Value is nil for other types.
 	Value Value
+	// Act carries out one call of an action; nil for the other kinds.
+	Act func(context.Context, Invocation) *Response
 }
 
 // Method is one command for discovery. Input and Output are protobuf message names, or names of JSON types; then In or
@@ -43,6 +45,12 @@ type Method struct {
 	Name          string
 	Input, Output string
 	In, Out       protoreflect.MessageDescriptor
+	// EventNamed says that Input is the name of an event.
+	EventNamed bool
+	// StreamedIn and StreamedOut: any number of inputs, or of replies. Actions only.
+	StreamedIn, StreamedOut bool
+	// Eventing is what the Go options say; nil for nothing.
+	Eventing *cloudstate.Eventing
 }
 
 // Instance is one live event-sourced entity. One goroutine uses it at a time. No method panics.

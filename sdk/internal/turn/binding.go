@@ -21,13 +21,14 @@ type Binding[In, Out any] struct {
 	// Err joins what is wrong with it.
 	Err error
 
-	in  codec.Codec[In]
-	out codec.Codec[Out]
+	in      codec.Codec[In]
+	out     codec.Codec[Out]
+	options []sdk.MethodOption
 }
 
 // Bind makes the binding of a method. missing says that the handler is nil.
-func Bind[In, Out any](method sdk.Method[In, Out], missing bool) Binding[In, Out] {
-	b := Binding[In, Out]{Service: method.Service(), Name: method.Name()}
+func Bind[In, Out any](method sdk.Method[In, Out], missing bool, options []sdk.MethodOption) Binding[In, Out] {
+	b := Binding[In, Out]{Service: method.Service(), Name: method.Name(), options: options}
 	var problems []error
 	if b.Service == "" || b.Name == "" {
 		problems = append(problems, fmt.Errorf("method %q is not of the form package.Service/Method", string(method)))
@@ -47,9 +48,7 @@ func Bind[In, Out any](method sdk.Method[In, Out], missing bool) Binding[In, Out
 }
 
 // Method is for discovery. It is asked late: see codec.Codec.
-func (b Binding[In, Out]) Method() def.Method {
-	return def.Method{Name: b.Name, Input: b.in.Name(), Output: b.out.Name(), In: b.in.Descriptor(), Out: b.out.Descriptor()}
-}
+func (b Binding[In, Out]) Method() (def.Method, error) { return Method(b.Name, b.in, b.out, b.options) }
 
 // Decode is the handler's input.
 func (b Binding[In, Out]) Decode(payload *anypb.Any) (In, error) {
