@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -15,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 // DefaultSnapshotEvery is the number of events between snapshots unless an Entity says otherwise.
@@ -63,21 +62,9 @@ type Event[S any] struct {
 
 // Definition is called by package sdk and reports every problem of the entity.
 func (e Entity[S]) Definition() (*def.Entity, error) {
-	var problems []error
+	problems := turn.Problems(e.Service, e.PersistenceID, e.Idle, len(e.Commands))
 	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if name := protoreflect.FullName(e.Service); !name.IsValid() {
-		report("Service %q is not a full name such as shop.v1.ShoppingCart", e.Service)
-	}
-	if len(e.Commands) == 0 {
-		report("there are no Commands")
-	}
-	if strings.ContainsFunc(e.PersistenceID, unicode.IsControl) {
-		report("PersistenceID %q contains a control character", e.PersistenceID)
-	}
-	if e.Idle < 0 || e.Idle%time.Millisecond != 0 {
-		report("Idle is %v, want a positive number of milliseconds", e.Idle)
-	}
 	state := reflect.TypeFor[S]()
 	states, err := codec.For[*S](stateName)
 	switch {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
-	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
@@ -26,51 +25,28 @@ type (
 // Handle binds a method to its handler. The handler's error refuses the command: the code and text of an *sdk.Error
 // reach the caller, another error is Unknown and reaches it as its text. A handler that fails after it emitted events
 // loses them, and the entity is rebuilt from its journal. A panic is contained: the caller gets Internal, the log gets
-// the stack. ctx ends when the component gives the command up. The options say where commands come from besides callers,
-// and where replies go besides back.
+// the stack. ctx ends when the component gives the command up. The options say where commands come from besides
+// callers, and where replies go besides back.
 func Handle[S, In, Out any](
 	method sdk.Method[In, Out],
 	handler func(ctx context.Context, t *Turn[S], in In) (Out, error),
 	options ...sdk.MethodOption,
 ) Command[S] {
-	name := method.Name()
-	in, inErr := codec.For[In](name + ".in")
-	out, outErr := codec.For[Out](name + ".out")
-	c := Command[S]{
-		service: method.Service(),
-		name:    name,
-		method:  func() (def.Method, error) { return turn.Method(name, in, out, options) },
+	b := turn.Bind(method, handler == nil, options)
+	return Command[S]{
+		service: b.Service,
+		name:    b.Name,
+		method:  b.Method,
+		err:     b.Err,
+		run: func(ctx context.Context, t *Turn[S], payload *anypb.Any) (*anypb.Any, error) {
+			in, err := b.Decode(payload)
+			if err != nil {
+				return nil, err
+			}
+			out, err := handler(ctx, t, in)
+			return b.Encode(&t.sent, out, err)
+		},
 	}
-	var problems []error
-	if name == "" || c.service == "" {
-		problems = append(problems, fmt.Errorf("method %q is not of the form package.Service/Method", string(method)))
-	}
-	if inErr != nil {
-		problems = append(problems, fmt.Errorf("input: %w", inErr))
-	}
-	if outErr != nil {
-		problems = append(problems, fmt.Errorf("reply: %w", outErr))
-	}
-	if handler == nil {
-		problems = append(problems, errors.New("the handler is nil"))
-	}
-	c.err = errors.Join(problems...)
-	c.run = func(ctx context.Context, t *Turn[S], payload *anypb.Any) (*anypb.Any, error) {
-		input, err := in.Unpack(payload)
-		if err != nil {
-			return nil, sdk.Errorf(sdk.CodeInvalidArgument, "decode the input of %s: %w", name, err)
-		}
-		reply, err := handler(ctx, t, input)
-		if err != nil || t.sent.Forward != nil {
-			return nil, err
-		}
-		p, err := out.Pack(reply)
-		if err != nil {
-			return nil, sdk.Errorf(sdk.CodeInternal, "encode the reply of %s: %w", name, err)
-		}
-		return p, nil
-	}
-	return c
 }
 
 // On binds a kind of event to its applier. The name is stored with each event and must never change; the Go type and its

@@ -3,10 +3,7 @@ package eventsourced
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -94,7 +91,7 @@ func (e *instance[S]) Apply(stored def.Event) error {
 		// The name may be missing, or be one that another SDK's journal took from the type.
 		if v, ok = e.kind.byURL[stored.Payload.GetTypeUrl()]; !ok {
 			return fmt.Errorf("the event %q of type %s is not among the Events of %s (%s)", stored.Name,
-				stored.Payload.GetTypeUrl(), e.kind.service, known(e.kind.byName))
+				stored.Payload.GetTypeUrl(), e.kind.service, turn.Names(e.kind.byName))
 		}
 	}
 	var err error
@@ -119,7 +116,7 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	}
 	c, ok := e.kind.commands[command.Name]
 	if !ok {
-		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, known(e.kind.commands))}
+		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, e.kind.commands)}
 	}
 	t := &Turn[S]{entity: e, command: command}
 	var (
@@ -148,5 +145,3 @@ func (e *instance[S]) broken(command string, cause error) def.Result {
 	f.Spoilt = true
 	return def.Result{Failure: f}
 }
-
-func known[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }

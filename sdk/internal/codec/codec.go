@@ -72,6 +72,9 @@ func (c Codec[T]) Name() string {
 	return string(c.message().Descriptor().FullName())
 }
 
+// IsMessage says whether T is a protobuf message.
+func (c Codec[T]) IsMessage() bool { return c.message != nil }
+
 // Descriptor is the message's, or nil for JSON.
 func (c Codec[T]) Descriptor() protoreflect.MessageDescriptor {
 	if c.message == nil {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -77,9 +74,9 @@ func (s *EventSourced) init(m *pb.EventSourcedInit) (*pb.EventSourcedStreamOut, 
 		return s.violation("a second init")
 	}
 	e, ok := s.entities[m.GetServiceName()]
-	if !ok {
+	if !ok || e.New == nil {
 		return s.fail(0, codes.Unimplemented, fmt.Sprintf("there is no event-sourced service %q; there are %s",
-			m.GetServiceName(), strings.Join(slices.Sorted(maps.Keys(s.entities)), ", ")))
+			m.GetServiceName(), services(s.entities, def.EventSourced)))
 	}
 	s.entity, s.id = e, m.GetEntityId()
 	s.log = s.log.With(keyService, e.Service, keyID, s.id)
@@ -133,14 +130,7 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	if result.Failure != nil {
 		return s.refused(m, result.Failure)
 	}
-	var (
-		effects []*cloudstate.SideEffect
-		forward *cloudstate.Forward
-		failure *def.Failure
-	)
-	if effects, failure = s.peer.effects(result.Effects); failure == nil && result.Forward != nil {
-		forward, failure = s.peer.forward(result.Forward)
-	}
+	effects, forward, failure := s.peer.outgoing(&result)
 	if failure != nil {
 		failure.Spoilt = len(result.Events) > 0
 		return s.refused(m, failure)
@@ -192,10 +182,8 @@ func (s *EventSourced) refused(m *cloudstate.Command, f *def.Failure) (*pb.Event
 		return s.fail(m.GetId(), codes.Code(f.Code), f.Text)
 	}
 	s.over = f.Spoilt
-	failure := &cloudstate.Failure{CommandId: m.GetId(), Description: f.Text, Restart: f.Spoilt}
-	if s.peer.Codes {
-		failure.Code = f.Code
-	}
+	failure := s.peer.failure(m.GetId(), codes.Code(f.Code), f.Text)
+	failure.Restart = f.Spoilt
 	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Reply{Reply: &pb.EventSourcedReply{
 		CommandId: m.GetId(),
 		ClientAction: &cloudstate.ClientAction{
@@ -219,10 +207,6 @@ func (s *EventSourced) violation(what string) (*pb.EventSourcedStreamOut, bool) 
 }
 
 func (s *EventSourced) fail(command int64, code codes.Code, text string) (*pb.EventSourcedStreamOut, bool) {
-	f := &cloudstate.Failure{CommandId: command, Description: strings.ToValidUTF8(text, "\uFFFD")}
-	if s.peer.Codes {
-		f.Code = int32(code)
-	}
 	s.over = true
-	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Failure{Failure: f}}, false
+	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Failure{Failure: s.peer.failure(command, code, text)}}, false
 }

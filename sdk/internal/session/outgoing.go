@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,39 @@ import (
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
-// forward puts a forward on the wire. The failure is the turn's, if this peer cannot be told where to.
+// outgoing puts on the wire what a turn sends besides its reply. The failure is the turn's instead, if this peer could
+// not do what is wanted.
+func (p Peer) outgoing(r *def.Result) (effects []*cloudstate.SideEffect, forward *cloudstate.Forward, failure *def.Failure) {
+	if effects, failure = p.effects(r.Effects); failure == nil && r.Forward != nil {
+		forward, failure = p.forward(r.Forward)
+	}
+	return effects, forward, failure
+}
+
+// failure in wire form.
+func (p Peer) failure(command int64, code codes.Code, text string) *cloudstate.Failure {
+	f := &cloudstate.Failure{CommandId: command, Description: strings.ToValidUTF8(text, "\uFFFD")}
+	if p.Codes {
+		f.Code = int32(code)
+	}
+	return f
+}
+
+// services names those of a type.
+func services(entities map[string]*def.Entity, of string) string {
+	var names []string
+	for name, e := range entities {
+		if e.Type == of {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
 func (p Peer) forward(c *def.Call) (*cloudstate.Forward, *def.Failure) {
 	payload, id, failure := p.target(c, "forward")
 	if failure != nil {
@@ -30,7 +63,6 @@ func (p Peer) forward(c *def.Call) (*cloudstate.Forward, *def.Failure) {
 	}, nil
 }
 
-// effects puts effects on the wire. The failure is the turn's, if this peer would not do what they ask for.
 func (p Peer) effects(effects []def.Effect) ([]*cloudstate.SideEffect, *def.Failure) {
 	var out []*cloudstate.SideEffect
 	for i := range effects {

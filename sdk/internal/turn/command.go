@@ -3,6 +3,8 @@ package turn
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/dapr-entities/entities/sdk"
@@ -46,11 +48,14 @@ func Broken(service, command string, cause error) *def.Failure {
 	}
 }
 
-// Unknown is the answer to a command that the service does not have.
-func Unknown(service, command, known string) *def.Failure {
+// Unknown is the answer to a command that is not among those of the service.
+func Unknown[V any](service, command string, commands map[string]V) *def.Failure {
 	return &def.Failure{
 		Code:      int32(sdk.CodeUnimplemented),
-		Text:      fmt.Sprintf("%s has no command %q; it has %s", service, command, known),
+		Text:      fmt.Sprintf("%s has no command %q; it has %s", service, command, Names(commands)),
 		Exception: true,
 	}
 }
+
+// Names lists the keys in order.
+func Names[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
