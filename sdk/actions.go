@@ -44,7 +44,7 @@ func (s actions) run(
 	receive func() (*action.ActionCommand, error),
 	send func(*action.ActionResponse) error,
 ) error {
-	call := session.NewAction(s.entities, s.current(), s.log, s.stopping, shape)
+	call := session.NewAction(s.entities, s.announced(), s.log, s.stopping, shape)
 	done := make(chan error, 1)
 	s.workers.Go(func() {
 		result := errExited

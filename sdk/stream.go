@@ -41,7 +41,7 @@ type eventSourced struct {
 }
 
 func (s eventSourced) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
-	return serve(s.streams, stream, session.NewEventSourced(s.entities, s.current(), s.log).Step)
+	return serve(s.streams, stream, session.NewEventSourced(s.entities, s.announced(), s.log).Step)
 }
 
 // valueEntity serves the streams of value entities.
@@ -51,11 +51,11 @@ type valueEntity struct {
 }
 
 func (s valueEntity) Handle(stream grpc.BidiStreamingServer[valueentity.ValueEntityStreamIn, valueentity.ValueEntityStreamOut]) error {
-	return serve(s.streams, stream, session.NewValue(s.entities, s.current(), s.log).Step)
+	return serve(s.streams, stream, session.NewValue(s.entities, s.announced(), s.log).Step)
 }
 
-// current is the peer as of now.
-func (s *streams) current() session.Peer {
+// announced is what the proxy understands.
+func (s *streams) announced() session.Peer {
 	if p := s.peer.Load(); p != nil {
 		return *p
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"reflect"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -97,7 +98,7 @@ func shaped[In, Out any](b turn.Binding[In, Out], in, out bool) Method {
 		return d, err
 	}
 	if out {
-		m.replies = b.Replies
+		m.replies = reflect.TypeFor[Out]()
 	}
 	return m
 }

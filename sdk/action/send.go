@@ -3,9 +3,9 @@ package action
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/dapr-entities/entities/sdk"
-	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
@@ -62,8 +62,8 @@ func encodeForward[In, Out any](t *Turn, call sdk.Call[In, Out], options []sdk.F
 	}
 	var s turn.Sent
 	t.refuse(turn.Forward(&s, call, options))
-	if replies, err := codec.For[Out](t.call.Name + ".out"); err != nil || replies.Name() != t.replies() {
-		t.refuse(fmt.Errorf("forward to %s: it replies %s, want %s", call.Method, replies.Name(), t.replies()))
+	if replies := reflect.TypeFor[Out](); replies != t.replies {
+		t.refuse(fmt.Errorf("forward to %s: it replies %v, want %v", call.Method, replies, t.replies))
 	}
 	return s.Forward, nil
 }

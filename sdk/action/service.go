@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -31,7 +32,7 @@ type Method struct {
 	// run returns the reply of a handler that replies once.
 	run func(context.Context, *Turn) (*anypb.Any, error)
 	// replies is the type of the replies, if there may be any number; else nil.
-	replies func() string
+	replies reflect.Type
 	err     error
 }
 
@@ -82,7 +83,7 @@ type kind struct {
 func (k *kind) act(ctx context.Context, call def.Invocation) *def.Response {
 	m, ok := k.methods[call.Name]
 	if !ok {
-		return &def.Response{Failure: turn.Unknown(k.service, call.Name, k.methods)}
+		return &def.Response{Failure: turn.Unknown(k.service, call.Name, turn.Names(k.methods))}
 	}
 	t := &Turn{call: call, replies: m.replies}
 	var (

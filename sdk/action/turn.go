@@ -3,6 +3,7 @@ package action
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // that a handler starts and waits for.
 type Turn struct {
 	call    def.Invocation
-	replies func() string // the type of the replies; nil for a handler that replies once
+	replies reflect.Type // the type of the replies; nil for a handler that replies once
 
 	sending sync.Mutex // held while a response goes out
 

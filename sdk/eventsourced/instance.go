@@ -116,7 +116,7 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	}
 	c, ok := e.kind.commands[command.Name]
 	if !ok {
-		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, e.kind.commands)}
+		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, turn.Names(e.kind.commands))}
 	}
 	t := &Turn[S]{entity: e, command: command}
 	var (

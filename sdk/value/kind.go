@@ -39,7 +39,7 @@ func (k *kind[S]) Encode(state any) (value *anypb.Any, err error) {
 func (k *kind[S]) Handle(ctx context.Context, id string, value *anypb.Any, command def.Command) def.Result {
 	c, ok := k.commands[command.Name]
 	if !ok {
-		return def.Result{Failure: turn.Unknown(k.service, command.Name, k.commands)}
+		return def.Result{Failure: turn.Unknown(k.service, command.Name, turn.Names(k.commands))}
 	}
 	t := &Turn[S]{kind: k, id: id, value: value, command: command}
 	var (

@@ -7,6 +7,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -177,6 +178,24 @@ func (c Codec[T]) Unmarshal(data []byte, contentType string) (T, error) {
 	default:
 		return v, protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 	}
+}
+
+// Text is the JSON text of any payload. A protobuf message must be linked into the program.
+func Text(a *anypb.Any) ([]byte, error) {
+	if strings.HasPrefix(a.GetTypeUrl(), JSONPrefix) {
+		return unwrap(a.GetValue())
+	}
+	m, err := a.UnmarshalNew()
+	if err != nil {
+		return nil, err
+	}
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer // protojson varies its spaces
+	err = json.Compact(&b, text)
+	return b.Bytes(), err
 }
 
 func wrap(data []byte) []byte {

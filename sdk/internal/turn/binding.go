@@ -54,9 +54,6 @@ func (b Binding[In, Out]) Method() (def.Method, error) {
 	return m, err
 }
 
-// Replies is the name of the replies' type.
-func (b Binding[In, Out]) Replies() string { return b.out.Name() }
-
 // Decode is the handler's input.
 func (b Binding[In, Out]) Decode(payload *anypb.Any) (In, error) {
 	in, err := b.in.Unpack(payload)

@@ -49,10 +49,10 @@ func Broken(service, command string, cause error) *def.Failure {
 }
 
 // Unknown is the answer to a command that is not among those of the service.
-func Unknown[V any](service, command string, commands map[string]V) *def.Failure {
+func Unknown(service, command, known string) *def.Failure {
 	return &def.Failure{
 		Code:      int32(sdk.CodeUnimplemented),
-		Text:      fmt.Sprintf("%s has no command %q; it has %s", service, command, Names(commands)),
+		Text:      fmt.Sprintf("%s has no command %q; it has %s", service, command, known),
 		Exception: true,
 	}
 }

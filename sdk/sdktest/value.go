@@ -1,0 +1,137 @@
+package sdktest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/dapr-entities/entities/sdk/internal/session"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	pb "github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
+)
+
+// The names of a value entity's events.
+const (
+	updated = "updated"
+	deleted = "deleted"
+)
+
+// valueEntity is a subject of the value kind.
+type valueEntity struct {
+	harness *Harness
+	stored  *anypb.Any // nil for none
+	events  []string
+	live    *session.Value
+}
+
+// Value is the value of a value entity, and whether it has one.
+func Value[S any](h *Harness) (value S, exists bool) {
+	h.t.Helper()
+	s, ok := h.subject.(*valueEntity)
+	if !ok {
+		h.t.Fatalf("%s is not a value entity: use State", h.entity.Service)
+	}
+	state := s.decode(s.live.Value())
+	if value, ok = state.(S); !ok {
+		h.t.Fatalf("the value is %T, want %T", state, value)
+	}
+	return value, s.live.Value() != nil
+}
+
+func (s *valueEntity) open() {
+	s.harness.t.Helper()
+	s.live = s.load()
+}
+
+// load makes a session with the value that is stored.
+func (s *valueEntity) load() *session.Value {
+	h := s.harness
+	h.t.Helper()
+	live := session.NewValue(h.services(), session.PeerOf(session.Extensions()), h.logger())
+	s.step(live, &pb.ValueEntityStreamIn{Message: &pb.ValueEntityStreamIn_Init{Init: &pb.ValueEntityInit{
+		ServiceName: h.entity.Service,
+		EntityId:    h.id,
+		State:       &pb.ValueEntityInitState{Value: s.stored},
+	}}})
+	return live
+}
+
+func (s *valueEntity) handle(c *cloudstate.Command) answer {
+	s.harness.t.Helper()
+	reply := s.step(s.live, &pb.ValueEntityStreamIn{Message: &pb.ValueEntityStreamIn_Command{Command: c}}).GetReply()
+	a := answer{command: reply.GetCommandId(), action: reply.GetClientAction(), effects: reply.GetSideEffects()}
+	switch action := reply.GetStateAction().GetAction().(type) {
+	case *pb.ValueEntityAction_Update:
+		s.stored, a.events = action.Update.GetValue(), []string{updated}
+	case *pb.ValueEntityAction_Delete:
+		s.stored, a.events = nil, []string{deleted}
+	}
+	s.events = append(s.events, a.events...)
+	return a
+}
+
+func (s *valueEntity) step(live *session.Value, in *pb.ValueEntityStreamIn) *pb.ValueEntityStreamOut {
+	h := s.harness
+	h.t.Helper()
+	sent := new(pb.ValueEntityStreamIn)
+	h.wire(in, sent)
+	out, _ := live.Step(context.WithoutCancel(h.t.Context()), sent)
+	if out == nil {
+		return nil
+	}
+	h.ended(out.GetFailure())
+	got := new(pb.ValueEntityStreamOut)
+	h.wire(out, got)
+	return got
+}
+
+// check loads the entity anew, and stores its value once more: neither may change it.
+func (s *valueEntity) check(after string) {
+	h := s.harness
+	h.t.Helper()
+	live := s.decode(s.live.Value())
+	if d := difference(live, s.decode(s.load().Value())); d != "" {
+		h.t.Errorf("after %s the live value differs from the stored one: %s", after, fmt.Sprintf(d, "stored"))
+	}
+	if s.stored == nil {
+		return
+	}
+	again, err := h.entity.Value.Encode(live)
+	if err != nil {
+		h.t.Errorf("after %s the value cannot be stored again: %v", after, err)
+		return
+	}
+	if d := difference(live, s.decode(again)); d != "" {
+		h.t.Errorf("after %s the value changes when it is stored again: %s", after, fmt.Sprintf(d, "then"))
+	}
+}
+
+func (s *valueEntity) given(v any) (err error) {
+	name := deleted
+	s.stored = nil
+	if v != nil {
+		name = updated
+		s.stored, err = s.harness.entity.Value.Encode(v)
+	}
+	s.events = append(s.events, name)
+	return err
+}
+
+func (s *valueEntity) snapshot() error { return errors.New("a value entity has no snapshots") }
+
+func (s *valueEntity) journal() []string { return slices.Clone(s.events) }
+
+func (s *valueEntity) decode(value *anypb.Any) any {
+	h := s.harness
+	h.t.Helper()
+	v, err := h.entity.Value.Decode(value)
+	if err != nil {
+		h.t.Fatalf("%s/%s: %v", h.entity.Service, h.id, err)
+	}
+	return v
+}
+
+func (s *valueEntity) state() any { return s.decode(s.live.Value()) }
