@@ -65,7 +65,7 @@ func (m *Method) decode(id *string, contentType string, data []byte) (actors.Pay
 	}
 	msg := dynamicpb.NewMessage(m.input)
 	if contentType == actors.ContentJSON && len(data) > 0 {
-		if err := m.unmarshalJSON(data, msg); err != nil {
+		if err := m.UnmarshalJSON(data, msg); err != nil {
 			return actors.Payload{}, err
 		}
 	}
@@ -115,12 +115,14 @@ func (m *Method) decodeJSON(contentType string, data []byte) (actors.Payload, er
 	return actors.Payload{TypeURL: m.Input, ContentType: actors.ContentJSON, Data: data}, nil
 }
 
-func (m *Method) unmarshalJSON(data []byte, msg proto.Message) error {
+// UnmarshalJSON reads a JSON document into a message that is the method's input, or a part of it. Errors are those of
+// Decode.
+func (m *Method) UnmarshalJSON(data []byte, msg proto.Message) error {
 	if err := m.checkJSON(data); err != nil {
 		return err
 	}
 	if err := (protojson.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth + 1}).Unmarshal(data, msg); err != nil {
-		return actors.Errorf(actors.InvalidArgument, "the payload of %s is not a %s: %s", m, m.input.FullName(), explain(err))
+		return actors.Errorf(actors.InvalidArgument, "the payload of %s is not a %s: %s", m, msg.ProtoReflect().Descriptor().FullName(), explain(err))
 	}
 	return nil
 }
