@@ -65,7 +65,7 @@ func (m *Method) decode(id *string, contentType string, data []byte) (actors.Pay
 	}
 	msg := dynamicpb.NewMessage(m.input)
 	if contentType == actors.ContentJSON && len(data) > 0 {
-		if err := m.UnmarshalJSON(data, msg); err != nil {
+		if err := m.ReadJSON(data, msg); err != nil {
 			return actors.Payload{}, err
 		}
 	}
@@ -115,9 +115,9 @@ func (m *Method) decodeJSON(contentType string, data []byte) (actors.Payload, er
 	return actors.Payload{TypeURL: m.Input, ContentType: actors.ContentJSON, Data: data}, nil
 }
 
-// UnmarshalJSON reads a JSON document into a message that is the method's input, or a part of it. Errors are those of
+// ReadJSON reads a JSON document into a message that is the method's input, or a part of it. Errors are those of
 // Decode.
-func (m *Method) UnmarshalJSON(data []byte, msg proto.Message) error {
+func (m *Method) ReadJSON(data []byte, msg proto.Message) error {
 	if err := m.checkJSON(data); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (m *method) read(kind mediaKind, r *http.Request, doc []byte, msg protorefl
 		if len(bytes.TrimSpace(doc)) == 0 {
 			return nil
 		}
-		return m.UnmarshalJSON(doc, msg.Interface())
+		return m.ReadJSON(doc, msg.Interface())
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // modelPackage is the program with the model services of our SDK.
-const modelPackage = "sdk/internal/tckmodel/cmd"
+const modelPackage = "sdk/internal/tckmodel/cmd/tckmodel"
 
 // startModel starts the model services and returns their address.
 func startModel(t *testing.T) string {
