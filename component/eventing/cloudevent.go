@@ -201,3 +201,45 @@ func (e *CloudEvent) JSON() ([]byte, error) {
 	}
 	return json.Marshal(fields)
 }
+
+// parseCloudEvent reads what JSON wrote.
+func parseCloudEvent(data []byte) (CloudEvent, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return CloudEvent{}, fmt.Errorf("read a CloudEvent: %w", err)
+	}
+	e := CloudEvent{Attributes: map[string]string{}}
+	for name, raw := range fields {
+		var text string
+		isText := json.Unmarshal(raw, &text) == nil
+		switch {
+		case name == "data_base64":
+			if err := json.Unmarshal(raw, &e.Data); err != nil {
+				return CloudEvent{}, fmt.Errorf("read a CloudEvent's data: %w", err)
+			}
+		case name == "data":
+			e.Data = raw
+		case !isText:
+		case name == "id":
+			e.ID = text
+		case name == "source":
+			e.Source = text
+		case name == "type":
+			e.Type = text
+		case name == "specversion":
+			e.SpecVersion = text
+		case name == "datacontenttype":
+			e.ContentType = text
+		default:
+			e.Attributes[name] = text
+		}
+	}
+	if _, ok := fields["data"]; ok && strings.HasPrefix(strings.ToLower(e.ContentType), "text/") {
+		var text string
+		if err := json.Unmarshal(e.Data, &text); err != nil {
+			return CloudEvent{}, fmt.Errorf("read a CloudEvent's data: %w", err)
+		}
+		e.Data = []byte(text)
+	}
+	return e, nil
+}

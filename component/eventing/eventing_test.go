@@ -288,3 +288,27 @@ func FuzzPublish(f *testing.F) {
 		}
 	})
 }
+
+// What is parked comes back as what it was.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	for _, e := range []CloudEvent{
+		{ID: "1", Source: "s", Type: "t", SpecVersion: "1.0", ContentType: "application/json", Data: []byte(`{"a":1}`), Attributes: map[string]string{"subject": "x"}},
+		{ID: "1", Source: "s", Type: "t", SpecVersion: "1.0", ContentType: "text/plain; charset=utf-8", Data: []byte("hällo"), Attributes: map[string]string{}},
+		{ID: "1", Source: "s", Type: "t", SpecVersion: "1.0", ContentType: "application/protobuf", Data: []byte{0, 255}, Attributes: map[string]string{}},
+		{ID: "1", Source: "s", Type: "t", SpecVersion: "1.0", ContentType: "application/json", Data: []byte(`{`), Attributes: map[string]string{}},
+		{ID: "1", Source: "s", Type: "t", SpecVersion: "1.0", ContentType: "image/png", Attributes: map[string]string{}},
+	} {
+		text, err := e.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseCloudEvent(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(e, got); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+}
