@@ -172,9 +172,6 @@ func refused(c *actors.Command, cause error) error {
 	switch {
 	case errors.As(cause, &known):
 		return known
-	case errors.Is(cause, journal.ErrEffects):
-		return &actors.Error{Code: actors.Unimplemented, Cause: cause,
-			Message: fmt.Sprintf("%s to %s was not carried out: it has effects, and %s", c.Method, c.Ref, journal.ErrEffects)}
 	case errors.Is(cause, journal.ErrClosed):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal is closed; try again", c.Method, c.Ref)}

@@ -75,7 +75,7 @@ type Append struct {
 	Events []Event
 	// Snapshot is the state after Events. It replaces the stream's snapshot.
 	Snapshot *actors.Payload
-	// Effects to be carried out because of this command, none of them synchronous. Each has an ID; see Outbox. With
+	// Effects to be carried out because of this command, none of them synchronous. See ValidateEffects and Outbox. With
 	// effects and without events there must be a Record.
 	Effects []actors.Effect
 }
