@@ -169,7 +169,7 @@ func (l *Leases) each(ctx context.Context, prefix string, f func(journal.Cell) e
 	after := ""
 	for {
 		cells, err := l.config.Cells.Cells(ctx, prefix, after, page)
-		if err != nil {
+		if err != nil || len(cells) == 0 {
 			return err
 		}
 		for _, c := range cells {
@@ -177,9 +177,6 @@ func (l *Leases) each(ctx context.Context, prefix string, f func(journal.Cell) e
 				return err
 			}
 			after = c.Key
-		}
-		if len(cells) < page {
-			return nil
 		}
 	}
 }
