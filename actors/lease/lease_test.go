@@ -81,7 +81,7 @@ func TestSpreadsEvenly(t *testing.T) {
 		time.Sleep(time.Second)
 		want(t, "a holds", a.Held(), names...)
 		b, d := c.start("b", names...), c.start("d", names...)
-		time.Sleep(3 * time.Second)
+		time.Sleep(4 * time.Second)
 		for _, m := range []*member{a, b, d} {
 			if n := len(m.Held()); n < 4 || n > 6 {
 				t.Errorf("%s holds %d of 16", m.name, n)
@@ -89,7 +89,7 @@ func TestSpreadsEvenly(t *testing.T) {
 		}
 		before := a.Held()
 		b.stop()
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second) // one poll to give back, one to take, and one for their being apart
 		if n, m := len(a.Held()), len(d.Held()); n != 8 || m != 8 {
 			t.Errorf("a holds %d, d %d", n, m)
 		}
