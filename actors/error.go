@@ -47,8 +47,9 @@ func (c Code) String() string {
 	return fmt.Sprintf("CODE_%d", uint8(c))
 }
 
-// Final reports whether carrying out the same command again cannot come out otherwise, as far as the code tells.
-func (c Code) Final() bool {
+// Lasting reports whether a failure with this code stays one however often the same command is repeated, as long as nobody
+// repairs something.
+func (c Code) Lasting() bool {
 	switch c {
 	case InvalidArgument, NotFound, AlreadyExists, PermissionDenied, FailedPrecondition, OutOfRange, Unimplemented, Unauthenticated:
 		return true

@@ -40,9 +40,9 @@ const (
 type CloudEvent struct {
 	ID, Source, Type, SpecVersion string
 	ContentType                   string
+	Data                          []byte
 	// Attributes are the others, by name: subject, time, dataschema, and extensions.
 	Attributes map[string]string
-	Data       []byte
 }
 
 // metadata of an event, in the order in which Cloudstate had it.

@@ -247,7 +247,7 @@ func TestTopic(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	e.Data = []byte(`{`)
-	if err := x.Topic(t.Context(), e); !actors.CodeOf(err).Final() {
+	if err := x.Topic(t.Context(), e); !actors.CodeOf(err).Lasting() {
 		t.Errorf("malformed JSON: %v", err)
 	}
 	e.ContentType = "text/plain"

@@ -64,7 +64,7 @@ func (s Subscriber) Consume(ctx context.Context, c Consumption, e CloudEvent) er
 			return nil
 		case ctx.Err() != nil:
 			return err
-		case n >= most || actors.CodeOf(err).Final():
+		case n >= most || actors.CodeOf(err).Lasting():
 			return s.park(ctx, c, e, n, err)
 		}
 		select {

@@ -49,9 +49,14 @@ var table = []row{
 		why:     "the suite is about the contract; back ends call it, not the other way round",
 	},
 	{
-		folders: []string{"actors/engine/...", "actors/feed/..."},
+		folders: []string{"actors/engine/...", "actors/lease/..."},
 		imports: []string{"actors", "actors/journal"},
 		why:     "they work on any journal and call nobody above them",
+	},
+	{
+		folders: []string{"actors/outbox/...", "actors/feed/..."},
+		imports: []string{"actors", "actors/journal", "actors/lease"},
+		why:     "they work under leases on any journal, and call nobody above them but by the handler they are given",
 	},
 	{
 		folders: []string{"actors/replica/..."},
