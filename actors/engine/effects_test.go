@@ -180,7 +180,7 @@ func TestEffectFaults(t *testing.T) {
 						t.Errorf("the balance is %d", got)
 					}
 					want := []string{"true false", "false true", "true false"}
-					if x.kept == 0 || recorded {
+					if x.kept == 0 {
 						want = []string{"true false", "true false"}
 					}
 					if d := cmp.Diff(want, rung); d != "" {
