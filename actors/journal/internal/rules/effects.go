@@ -98,8 +98,6 @@ func Decode(p *journal.Pending, body []byte) {
 
 // Problem is what is kept of a settlement's problem.
 func Problem(text string) string {
-	// A rune of the replacement takes more bytes than what it replaces, so only a beginning of the text can matter.
-	text = text[:min(len(text), journal.MaxProblemBytes+utf8.UTFMax)]
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	if len(text) <= journal.MaxProblemBytes {
 		return text
