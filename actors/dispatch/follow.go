@@ -71,11 +71,14 @@ func (c *call) broken(err error) *actors.Error {
 	if c.effect {
 		what = "but the effect %s could not be carried out"
 	}
-	text := "the component's log says more"
+	code := actors.CodeOf(err)
+	text := "it failed inside the component; its log says more"
 	if known, ok := errors.AsType[*actors.Error](err); ok {
 		text = known.Message
+	} else if code == actors.DeadlineExceeded || code == actors.Canceled {
+		text = "there was no answer before the caller's time was up"
 	}
-	return &actors.Error{Code: actors.CodeOf(err), Cause: carriedOut{err},
+	return &actors.Error{Code: code, Cause: carriedOut{err},
 		Message: fmt.Sprintf("%s was carried out, "+what+" (%s): %s", c.first().name(), c.name(), c.chain(), text)}
 }
 

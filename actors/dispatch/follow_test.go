@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -196,6 +197,9 @@ func TestForeignError(t *testing.T) {
 	if strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}
+	w.errors["b/1.X"] = context.DeadlineExceeded
+	_, err = w.dispatch(t, nil).Handle(t.Context(), to("a/1.M"))
+	wantError(t, err, actors.DeadlineExceeded, "(a/1.M → b/1.X): there was no answer")
 }
 
 // Repeats of a keyed command give what follows the same keys.

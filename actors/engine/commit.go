@@ -136,7 +136,7 @@ func (e *Engine) land(b *batch, results []journal.Result) (events, effects bool)
 			// Nobody else knows a drawn id: some driver sent the append twice.
 			w.result.Status = journal.Committed
 		}
-		if w.landed() {
+		if w.landed() || w.result.Status == journal.AlreadyApplied {
 			events = events || len(w.append.Events) > 0
 			effects = effects || len(w.append.Effects) > 0
 		}

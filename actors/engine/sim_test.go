@@ -65,7 +65,7 @@ type sim struct {
 	history []op
 	stored  map[string][]journal.Event
 	totals  simTotals
-	// outbox of the journal, if it has one; kept is what it holds of each entity in the end.
+	// outbox of the journal; kept is what it holds of each entity in the end.
 	outbox journal.Outbox
 	kept   map[string][]journal.Pending
 	// whole events hold the balance.
@@ -155,7 +155,7 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 	for n := range 2 {
 		resident := []int{-1, 1, 100}[s.pick(3)]
 		batch := []int{1, 3, 256}[s.pick(3)]
-		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0, effects: s.outbox != nil, whole: s.whole}, func(c *Config) {
+		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0, effects: true, whole: s.whole}, func(c *Config) {
 			c.Journal, c.Observer = journals[n], observer
 			c.CommandTimeout, c.ResolveTimeout, c.AppendTimeout = 2*time.Second, time.Second, 500*time.Millisecond
 			c.Idle, c.MaxResident, c.MaxBatch = 300*time.Millisecond, resident, batch
@@ -216,9 +216,6 @@ func (s *sim) read(t *testing.T, j journal.Reader) {
 			s.stored[id] = append(s.stored[id], ev)
 		}
 	}
-	if s.outbox == nil {
-		return
-	}
 	s.kept = make(map[string][]journal.Pending)
 	for n := range simEntities {
 		id := fmt.Sprint("e", n)
@@ -244,9 +241,7 @@ func (s *sim) client(rigs []*rig, tag string) {
 	case 3, 4, 5:
 		o.method = "spend"
 	case 6:
-		if s.outbox != nil {
-			o.method = "nudge"
-		}
+		o.method = "nudge"
 	}
 	c := command(o.id, o.method, 0)
 	c.Payload.Data = fmt.Appendf(nil, "%d:%s", o.amount, tag)
@@ -329,9 +324,7 @@ func (s *sim) check(total *simTotals) {
 			found[tag] = ev
 		}
 	}
-	if s.outbox != nil {
-		s.checkEffects()
-	}
+	s.checkEffects()
 	var history []porcupine.Operation
 	for n, o := range s.history {
 		ev, stored := found[o.tag]
