@@ -33,8 +33,8 @@ type deliveries struct {
 	mu sync.Mutex
 	// consumers of event logs, by the names of their feeds.
 	consumers map[string]catalog.Consumer
-	// bells of the feeds that run here.
-	bells map[string]chan struct{}
+	// running feeds, by their names.
+	running map[string]*feed.Consumer
 	// skipped are the sorts of events that were said to have no taker.
 	skipped map[string]bool
 }
@@ -42,7 +42,7 @@ type deliveries struct {
 func newDeliveries(h *host, c *Component) (*deliveries, error) {
 	d := &deliveries{
 		host: h, log: c.log, metrics: c.metrics,
-		consumers: map[string]catalog.Consumer{}, bells: map[string]chan struct{}{}, skipped: map[string]bool{},
+		consumers: map[string]catalog.Consumer{}, running: map[string]*feed.Consumer{}, skipped: map[string]bool{},
 	}
 	var err error
 	d.outbox, err = outbox.New(outbox.Config{
@@ -128,11 +128,8 @@ func (d *deliveries) landed(events, effects bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, bell := range d.bells {
-		select {
-		case bell <- struct{}{}:
-		default:
-		}
+	for _, f := range d.running {
+		f.Ring()
 	}
 }
 
@@ -168,28 +165,41 @@ func (d *deliveries) feed(ctx context.Context, held *lease.Held) error {
 	if err != nil {
 		return err
 	}
-	return f.Run(ctx)
+	d.run(held.Name(), f)
+	defer d.run(held.Name(), nil)
+	return f.Work(ctx, held)
 }
 
-func (d *deliveries) newFeed(c catalog.Consumer, name string) (*feed.Feed, error) {
-	bell := make(chan struct{}, 1)
+// run notes which feed runs under a name; nil for none.
+func (d *deliveries) run(name string, f *feed.Consumer) {
 	d.mu.Lock()
-	d.bells[name] = bell
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	if f == nil {
+		delete(d.running, name)
+	} else {
+		d.running[name] = f
+	}
+}
+
+func (d *deliveries) newFeed(c catalog.Consumer, name string) (*feed.Consumer, error) {
 	service := c.Service.Name
 	return feed.New(feed.Config{
-		Tailer: d.host.journal, Cells: d.host.journal, Group: c.Group, Service: c.Log, Bell: bell,
-		MaxTries: d.host.settings.MaxTries, Log: d.log,
+		Tailer: d.host.journal, Cells: d.host.journal, Group: c.Group, Service: c.Log,
+		MaxTries: d.host.settings.MaxTries, Timeout: d.host.settings.CommandTimeout, Drain: d.host.settings.DrainTimeout, Log: d.log,
 		Handle: func(ctx context.Context, e journal.Event) error {
 			now, ok := d.consumption(name)
 			if !ok {
 				return fmt.Errorf("nobody consumes %s in the group %s any more", c.Log, c.Group)
 			}
-			return now.Log(ctx, e)
+			begun := time.Now()
+			err := now.Log(ctx, e)
+			if err == nil {
+				d.metrics.Delivered("event", service, time.Since(begun), time.Since(e.Time))
+			}
+			return err
 		},
 		Observer: feed.Observer{
-			Handled: func(took, since time.Duration) { d.metrics.Delivered("event", service, took, since) },
-			Retried: func() { d.metrics.Retried("event", service) },
+			Retried: func(time.Duration) { d.metrics.Retried("event", service) },
 			Parked:  func() { d.metrics.Parked("event", service) },
 		},
 	})
