@@ -192,10 +192,12 @@ func (s *suite) model(t *testing.T) {
 			case 1, 2:
 				batch := m.program(t, refs)
 				agree(t, "transact", j.Transact(ctx, batch), m.transact(batch))
-			case 3, 4, 5:
-				m.box.step(t, j, refs)
-				m.box.compare(t, j, refs)
-			case 6, 7:
+			case 3, 4, 5, 6:
+				for range rapid.IntRange(1, 4).Draw(t, "box steps") {
+					m.box.step(t, j, refs)
+					m.box.compare(t, j, refs)
+				}
+			case 7, 8:
 				m.cells.step(t, j)
 			default:
 				batch := m.program(t, refs)
