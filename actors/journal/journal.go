@@ -14,6 +14,9 @@ import (
 type Journal interface {
 	Appender
 	Reader
+	Tailer
+	Outbox
+	Cells
 
 	// List returns up to limit streams of a service whose ids are greater than after, in the order of their bytes.
 	// Streams without events (fenced, or with records only) are among them. Limit 0 is no limit.

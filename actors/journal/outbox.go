@@ -25,7 +25,7 @@ func Lane(source actors.Ref) int {
 //
 // A source has at most one kept effect with a Key: a later one with the same Key replaces it, one with Cancel takes it
 // away, whether the two stand in the same append, in the same batch or apart, and also if the older one is parked. An ID
-// that is or was kept is not to be used again. One whose ID is kept already is left out, and replaces nothing.
+// that is or was kept is not to be used again: one whose ID is kept already is taken for a repetition, and left out.
 //
 // An effect is pending until it is settled as Done or parked. Unless it is delayed, it stands in the order of its source
 // for as long as it is kept, wherever Settle and Release put it off to.

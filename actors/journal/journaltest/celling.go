@@ -12,21 +12,6 @@ import (
 	"github.com/dapr-entities/entities/actors/journal"
 )
 
-// celled is a journal with cells.
-type celled interface {
-	journal.Journal
-	journal.Cells
-}
-
-func (s *suite) celled(t testing.TB) celled {
-	t.Helper()
-	j, ok := s.open(t).(celled)
-	if !ok {
-		t.Skip("the back end has no cells yet")
-	}
-	return j
-}
-
 func put(t testing.TB, j journal.Cells, key, value string, version int64) int64 {
 	t.Helper()
 	next, err := j.Put(within(t), journal.Cell{Key: key, Value: []byte(value), Version: version})
@@ -56,7 +41,7 @@ func conflict(t testing.TB, what string, err error) {
 }
 
 func (s *suite) cells(t *testing.T) {
-	j := s.celled(t)
+	j := s.open(t)
 	ctx := within(t)
 	same(t, "no cell", cellOf(t, j, "a"), journal.Cell{Key: "a"})
 	one := put(t, j, "a", "x\x00\xff", 0)
@@ -98,7 +83,7 @@ func (s *suite) cells(t *testing.T) {
 }
 
 func (s *suite) cellLists(t *testing.T) {
-	j := s.celled(t)
+	j := s.open(t)
 	keys := []string{
 		"a", "a/", "a/%", "a/1", "a/10", "a/2", "a/B", "a/_", "a/b", "a/ü", "a/🍵", "a/\U0010FFFF", "a/\U0010FFFF/x", "a0", "aa",
 		"b/1", "B/1", "\uD7FFx", "\uE000", "\U0010FFFF", `back\slash`, "quo'te",
@@ -140,7 +125,7 @@ func (s *suite) cellLists(t *testing.T) {
 }
 
 func (s *suite) cellLimits(t *testing.T) {
-	j := s.celled(t)
+	j := s.open(t)
 	ctx := within(t)
 	longest := journal.Cell{Key: long(journal.MaxCellKeyBytes), Value: make([]byte, journal.MaxCellBytes)}
 	if _, err := j.Put(ctx, longest); err != nil {
@@ -187,7 +172,7 @@ func (s *suite) cellLimits(t *testing.T) {
 
 // cellRaces has many who count in one cell, remove it and make it again.
 func (s *suite) cellRaces(t *testing.T) {
-	j := s.celled(t)
+	j := s.open(t)
 	ctx := within(t)
 	const racers, each = 8, 15
 	var made, removed atomic.Int64

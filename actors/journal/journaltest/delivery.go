@@ -14,7 +14,7 @@ import (
 )
 
 func (s *suite) effectOrder(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	a, b := cart("a"), cart("b")
 	must(t, j, with(add(a, 0, "1", "x"), kept("9"), kept("8")), with(add(b, 0, "1", "x"), kept("b")), with(add(a, 1, "2", "x"), kept("7")))
 	must(t, j, with(add(a, 2, "3", "x"), kept("6")))
@@ -68,7 +68,7 @@ func (s *suite) effectOrder(t *testing.T) {
 }
 
 func (s *suite) effectDelays(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	a := cart("a")
 	soon, at := kept("soon"), kept("at")
 	const wait = 150 * time.Millisecond
@@ -117,7 +117,7 @@ func (s *suite) effectDelays(t *testing.T) {
 }
 
 func (s *suite) effectNames(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	a, b := cart("a"), cart("b")
 	// Within one append and one batch.
 	must(t, j,
@@ -153,7 +153,7 @@ func (s *suite) effectNames(t *testing.T) {
 }
 
 func (s *suite) settling(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	ctx := within(t)
 	a := cart("a")
 	enqueue(t, j, a, kept("1"), kept("2"), kept("3"))
@@ -197,7 +197,7 @@ func (s *suite) settling(t *testing.T) {
 }
 
 func (s *suite) parking(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	ctx := within(t)
 	ids := []string{"Z", "a", "a a", "b", "ü", "🍵"}
 	for i, id := range ids {
@@ -249,7 +249,7 @@ func (s *suite) parking(t *testing.T) {
 }
 
 func (s *suite) effectLanes(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	ctx := within(t)
 	count := map[int]int{}
 	for i := range 60 {
@@ -291,7 +291,7 @@ func (s *suite) effectLanes(t *testing.T) {
 }
 
 func (s *suite) enqueueing(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	a, b := cart("a"), cart("b")
 	for range 3 {
 		enqueue(t, j, a, kept("1", "k"), kept("2"), kept("3", "k"), later(kept("4")))
@@ -312,7 +312,7 @@ func (s *suite) enqueueing(t *testing.T) {
 
 // effectsInFlight keeps effects from many sides while others carry them out.
 func (s *suite) effectsInFlight(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	ctx := within(t)
 	const writers, each = 6, 40
 	var writing, taking sync.WaitGroup

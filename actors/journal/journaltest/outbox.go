@@ -12,21 +12,6 @@ import (
 	"github.com/dapr-entities/entities/actors/journal"
 )
 
-// box is a journal with an outbox.
-type box interface {
-	journal.Journal
-	journal.Outbox
-}
-
-func (s *suite) box(t testing.TB) box {
-	t.Helper()
-	j, ok := s.open(t).(box)
-	if !ok {
-		t.Skip("the back end has no outbox yet")
-	}
-	return j
-}
-
 // kept is an effect that is to be kept; name gives it its key if it has one.
 func kept(id string, name ...string) actors.Effect {
 	e := actors.Effect{Ref: actors.Ref{Service: "shop.v1.Mailer", ID: "m"}, Method: "Send", Payload: payload("to " + id), ID: id}
@@ -116,7 +101,7 @@ func parkedOf(t testing.TB, o journal.Outbox) []journal.Pending {
 
 // effectsOfAppends are kept if, and only if, their append is committed.
 func (s *suite) effectsOfAppends(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	ctx := within(t)
 	a, b := cart("a"), cart("b")
 	first := with(keyed(add(a, 0, "1", "x"), 1), kept("1"))
@@ -165,7 +150,7 @@ func (s *suite) effectsOfAppends(t *testing.T) {
 }
 
 func (s *suite) effectFields(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	a := cart("ä ||'\"")
 	everything := make([]byte, 256)
 	for i := range everything {
@@ -206,7 +191,7 @@ func (s *suite) effectFields(t *testing.T) {
 }
 
 func (s *suite) effectsRefused(t *testing.T) {
-	j := s.box(t)
+	j := s.open(t)
 	for name, bad := range map[string]func(*actors.Effect){
 		"no id":                 func(e *actors.Effect) { e.ID = "" },
 		"long id":               func(e *actors.Effect) { e.ID = long(journal.MaxEffectIDBytes + 1) },

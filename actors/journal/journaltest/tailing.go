@@ -12,21 +12,6 @@ import (
 	"github.com/dapr-entities/entities/actors/journal"
 )
 
-// tailed is a journal with an order over all streams.
-type tailed interface {
-	journal.Journal
-	journal.Tailer
-}
-
-func (s *suite) tailed(t testing.TB) tailed {
-	t.Helper()
-	j, ok := s.open(t).(tailed)
-	if !ok {
-		t.Skip("the back end has no order over all streams yet")
-	}
-	return j
-}
-
 // follow reads on until it has n events. It may have to wait: a back end may not pass what others are about to write.
 func follow(t testing.TB, j journal.Tailer, services []string, after journal.Position, limit, n int) ([]journal.Event, journal.Position) {
 	t.Helper()
@@ -69,7 +54,7 @@ func textsOf(events []journal.Event) []string {
 }
 
 func (s *suite) tail(t *testing.T) {
-	j := s.tailed(t)
+	j := s.open(t)
 	ctx := within(t)
 	a, b, o := cart("a"), cart("b"), actors.Ref{Service: "shop.v1.Other", ID: "a"}
 	carts, others := []string{a.Service}, []string{o.Service}
@@ -125,7 +110,7 @@ func (s *suite) tail(t *testing.T) {
 
 // tailForeign has few events among very many of others.
 func (s *suite) tailForeign(t *testing.T) {
-	j := s.tailed(t)
+	j := s.open(t)
 	ctx := within(t)
 	noise := actors.Ref{Service: "noise", ID: "n"}
 	must(t, j, add(cart("a"), 0, "1", "1"))
@@ -164,7 +149,7 @@ func (s *suite) tailForeign(t *testing.T) {
 
 // tailInFlight has readers that follow while many write.
 func (s *suite) tailInFlight(t *testing.T) {
-	j := s.tailed(t)
+	j := s.open(t)
 	ctx := within(t)
 	const writers, each, streams = 8, 30, 5
 	var wg sync.WaitGroup
@@ -224,7 +209,7 @@ func (s *suite) tailDamage(t *testing.T) {
 	if s.Damage == nil {
 		t.Fatal("the back end gives no way to damage it")
 	}
-	j := s.tailed(t)
+	j := s.open(t)
 	a, b := cart("a"), cart("b")
 	carts := []string{a.Service}
 	must(t, j, add(a, 0, "1", "1", "2", "3"), add(b, 0, "1", "4"))

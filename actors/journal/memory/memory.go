@@ -319,9 +319,3 @@ func (j *Journal) Close() error {
 	j.streams, j.order, j.outbox, j.cells = nil, nil, outbox{}, nil
 	return nil
 }
-
-var (
-	_ journal.Outbox = (*Journal)(nil)
-	_ journal.Tailer = (*Journal)(nil)
-	_ journal.Cells  = (*Journal)(nil)
-)
