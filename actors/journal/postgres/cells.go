@@ -31,8 +31,10 @@ const removeSQL = `DELETE FROM {schema}.cells WHERE key = $1 AND version = $2 RE
 const cellSQL = `SELECT version, value FROM {schema}.cells WHERE key = $1`
 
 const cellsSQL = `
-SELECT key, version, value FROM {schema}.cells
-WHERE key > $2 AND key >= $1 AND ($3 = '' OR key < $3) ORDER BY key LIMIT $4`
+SELECT key, version, value FROM (
+  SELECT c.*, sum(octet_length(c.value)) OVER (ORDER BY c.key ROWS UNBOUNDED PRECEDING) - octet_length(c.value) AS before
+  FROM {schema}.cells c WHERE c.key > $2 AND c.key >= $1 AND ($3 = '' OR c.key < $3) ORDER BY c.key LIMIT $4) c
+WHERE before < {page} ORDER BY key`
 
 // Cell implements journal.Cells.
 func (j *Journal) Cell(ctx context.Context, key string) (journal.Cell, error) {
@@ -54,13 +56,11 @@ func (j *Journal) Cells(ctx context.Context, prefix, after string, limit int) (l
 	if !storable(prefix) {
 		return nil, nil
 	}
-	size := 0
 	err = j.view(ctx, j.cells, func(r *sql.Rows) (bool, error) {
 		var c journal.Cell
 		err := r.Scan(&c.Key, &c.Version, &c.Value)
 		list = append(list, c)
-		size += len(c.Value)
-		return size < rules.PageBytes, err
+		return true, err
 	}, prefix, after, rules.PrefixEnd(prefix), atMost(limit))
 	if err != nil {
 		return nil, fmt.Errorf("read the cells %s: %w", prefix, err)

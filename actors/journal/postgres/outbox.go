@@ -59,10 +59,16 @@ WITH t AS MATERIALIZED (
 ), a AS MATERIALIZED (
   SELECT * FROM t UNION ALL SELECT * FROM f UNION ALL SELECT * FROM d ORDER BY pos LIMIT $2
 )
-SELECT {columns} FROM a JOIN {schema}.effects e USING (id) ORDER BY a.pos`)
+SELECT {columns} FROM (
+  SELECT e.*, sum(octet_length(e.body)) OVER (ORDER BY e.pos ROWS UNBOUNDED PRECEDING) - octet_length(e.body) AS before
+  FROM a JOIN {schema}.effects e USING (id)) e
+WHERE e.before < {page} ORDER BY e.pos`)
 
 const parkedSQL = `
-SELECT ` + pendingColumns + ` FROM {schema}.effects e WHERE e.parked AND e.id > $1 ORDER BY e.id LIMIT $2`
+SELECT ` + pendingColumns + ` FROM (
+  SELECT e.*, sum(octet_length(e.body)) OVER (ORDER BY e.id ROWS UNBOUNDED PRECEDING) - octet_length(e.body) AS before
+  FROM {schema}.effects e WHERE e.parked AND e.id > $1 ORDER BY e.id LIMIT $2) e
+WHERE e.before < {page} ORDER BY e.id`
 
 // settleSQL locks what it changes in the order of the ids, so that two calls do not wait for each other.
 const settleSQL = `
@@ -230,7 +236,6 @@ func (j *Journal) pending(ctx context.Context, statement *sql.Stmt, args ...any)
 		return nil, err
 	}
 	defer j.running.RUnlock()
-	size := 0
 	err = rows(ctx, statement, func(r *sql.Rows) (bool, error) {
 		var p journal.Pending
 		var body []byte
@@ -247,9 +252,8 @@ func (j *Journal) pending(ctx context.Context, statement *sql.Stmt, args ...any)
 			body = nil // does not decode
 		}
 		rules.Decode(&p, body)
-		size += len(body)
 		list = append(list, p)
-		return size < rules.PageBytes, nil
+		return true, nil
 	}, args...)
 	return list, err
 }

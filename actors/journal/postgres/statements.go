@@ -96,10 +96,16 @@ JOIN {schema}.streams h USING (service, id)
 LEFT JOIN {schema}.events e ON e.stream = h.stream AND e.sequence = h.sequence
 WHERE h.sequence > 0`
 
+// pageSQL looks the stream's number up first: then the planner sees that the primary key gives the order, and does not
+// sort all that is left of the stream for each page. A page ends with the event that fills it, here and not in the
+// reader: what a server has begun to send has to be taken.
 const pageSQL = `
-SELECT ` + eventColumns + `
-FROM {schema}.streams h JOIN {schema}.events e ON e.stream = h.stream AND e.sequence > $3
-WHERE h.service = $1 AND h.id = $2 ORDER BY e.sequence LIMIT $4`
+SELECT ` + eventColumns + ` FROM (
+  SELECT e.*, sum(octet_length(e.data)) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - octet_length(e.data) AS before
+  FROM {schema}.events e
+  WHERE e.stream = (SELECT h.stream FROM {schema}.streams h WHERE h.service = $1 AND h.id = $2) AND e.sequence > $3
+  ORDER BY e.sequence LIMIT $4) e
+WHERE e.before < {page} ORDER BY e.sequence`
 
 const loadSQL = `
 SELECT h.sequence, h.epoch, s.sequence, s.checksum, s.type_url, s.content_type, s.data

@@ -17,16 +17,17 @@ import (
 // that events of others cost a bounded look each time. The window's end comes with every row, or alone.
 const tailSQL = `
 WITH w AS MATERIALIZED (
-  SELECT e.xid, e.pos, e.stream, e.sequence FROM {schema}.events e
+  SELECT e.xid, e.pos, e.stream, e.sequence, octet_length(e.data) AS size FROM {schema}.events e
   WHERE (e.xid, e.pos) > ($1::text::xid8, $2::int8) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
   ORDER BY e.xid, e.pos LIMIT $3
 ), m AS MATERIALIZED (
-  SELECT w.*, h.service, h.id FROM w JOIN {schema}.streams h USING (stream)
+  SELECT w.*, h.service, h.id, sum(w.size) OVER (ORDER BY w.xid, w.pos ROWS UNBOUNDED PRECEDING) - w.size AS before
+  FROM w JOIN {schema}.streams h USING (stream)
   WHERE h.service = ANY($4::text[]) ORDER BY w.xid, w.pos LIMIT $5
 )
 SELECT z.xid::text::int8, z.pos, m.service, m.id, ` + eventColumns + `
 FROM (SELECT w.xid, w.pos FROM w ORDER BY w.xid DESC, w.pos DESC LIMIT 1) z
-LEFT JOIN (m JOIN {schema}.events e ON e.stream = m.stream AND e.sequence = m.sequence) ON true
+LEFT JOIN (m JOIN {schema}.events e ON e.stream = m.stream AND e.sequence = m.sequence) ON m.before < {page}
 ORDER BY e.xid, e.pos`
 
 // Tail implements journal.Tailer.

@@ -125,6 +125,10 @@ func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
 	return j.connect(ctx)
 }
 
+// planning makes sessions run our statements by their indexes: that is best whatever the statistics say, and new tables
+// have none. None of them is worth planning again for its arguments.
+const planning = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
+
 func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	connector, err := pq.NewConnectorConfig(j.driver)
 	if err != nil {
@@ -142,9 +146,8 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 			made, err = nil, cmp.Or(err, context.Cause(ctx))
 		}
 	}()
-	// Only these statements run here, and they are best run by their indexes whatever the statistics say.
 	settings := fmt.Sprintf(`SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %[1]d;
-		SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off`, j.config.Timeout.Milliseconds())
+		%s`, j.config.Timeout.Milliseconds(), planning)
 	if _, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), settings, nil); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ type Stored struct {
 
 // The bounds of a page that a back end holds in memory.
 const (
-	PageEvents = 256
+	PageEvents = 1024
 	PageBytes  = 4 << 20
 )
 
