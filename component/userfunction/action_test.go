@@ -229,6 +229,11 @@ func TestCallerEndsAStream(t *testing.T) {
 	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, gone }, ignore); actors.CodeOf(err) != actors.Canceled || !errors.Is(err, gone) {
 		t.Errorf("an error of in without a code: %v", err)
 	}
+	large := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (2 vs. 1)")
+	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, large }, ignore); actors.CodeOf(err) != actors.ResourceExhausted ||
+		!strings.Contains(err.Error(), "2 vs. 1") {
+		t.Errorf("an input that is too large: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := r.Stream(ctx, toAct("Both", ""), wait, func(actors.Outcome) error { cancel(); return nil }); actors.CodeOf(err) != actors.Canceled {
 		t.Errorf("a caller that goes: %v", err)

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/dapr-entities/entities/actors"
 	protocol "github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
@@ -80,9 +82,11 @@ func (f *feed) gone(err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	code := actors.CodeOf(err)
-	if code == actors.Internal { // nobody gave it a code
+	code, text := actors.CodeOf(err), "the caller has gone"
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Canceled {
+		code, text = actors.Code(s.Code()), s.Message() // such as that it is too large
+	} else if code == actors.Internal { // nobody gave it a code
 		code = actors.Canceled
 	}
-	return &actors.Error{Code: code, Message: fmt.Sprintf("take the next input of %s: the caller has gone", f.method), Cause: err}
+	return &actors.Error{Code: code, Message: fmt.Sprintf("take the next input of %s: %s", f.method, text), Cause: err}
 }
