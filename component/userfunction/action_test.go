@@ -246,6 +246,26 @@ func TestCallerEndsAStream(t *testing.T) {
 	}
 }
 
+// An answer that comes while inputs are being waited for completes the call.
+func TestAnswerBeforeTheInputsEnd(t *testing.T) {
+	t.Parallel()
+	f := &scripted{action: func(l *actionWire) error {
+		_, _ = l.recv()
+		return l.send(actReply("ok"))
+	}}
+	r := acting(t, f, Config{})
+	held := make(chan struct{})
+	defer close(held)
+	for _, method := range []string{"In", "Both"} {
+		got := 0
+		err := r.Stream(t.Context(), toAct(method, ""), func() (actors.Input, error) { <-held; return actors.Input{}, io.EOF },
+			func(o actors.Outcome) error { got++; return nil })
+		if err != nil || got != 1 {
+			t.Errorf("%s: %d answers, %v", method, got, err)
+		}
+	}
+}
+
 // Nothing is gathered for a user function that does not read, nor for a caller that does not.
 func TestActionBackPressure(t *testing.T) {
 	t.Parallel()

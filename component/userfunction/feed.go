@@ -38,7 +38,7 @@ func (f *feed) run() {
 			return
 		case errors.Is(err, io.EOF):
 			if err := f.stream.CloseSend(); err != nil {
-				f.end(f.unsent(err, "the end of the inputs", f.method))
+				f.end(f.client.unsent(err, "the end of the inputs", f.method))
 			}
 			return
 		case err != nil:
@@ -49,7 +49,7 @@ func (f *feed) run() {
 		if err := f.stream.SendMsg(m); errors.Is(err, io.EOF) {
 			return // how the stream ended shows where it is read
 		} else if err != nil {
-			f.end(f.unsent(err, "an input of", f.method))
+			f.end(f.client.unsent(err, "an input of", f.method))
 			return
 		}
 	}

@@ -85,5 +85,5 @@ func (s *service) checkOutput(method, got string) {
 
 // report tells the user function about a mistake of its own, soon.
 func (s *service) report(text string) {
-	s.client.closing.try(func() { s.client.report(context.Background(), s.reports, text) })
+	s.client.reporting.try(func() { s.client.report(context.Background(), s.reports, text) })
 }
