@@ -66,7 +66,12 @@ func describe(c Config, entities map[string]*def.Entity, order []string) (*cloud
 		ProtocolMinorVersion:  session.Minor,
 		Extensions:            session.Extensions(),
 	}}
-	files := fileSet{seen: make(map[string]bool)}
+	files := fileSet{seen: make(map[string]bool), eventing: make(map[protoreflect.FullName]*cloudstate.Eventing)}
+	for _, name := range order {
+		for _, m := range entities[name].Methods {
+			files.eventing[protoreflect.FullName(name).Append(protoreflect.Name(m.Name))] = m.Eventing
+		}
+	}
 	for _, name := range order {
 		e := entities[name]
 		entity := &cloudstate.Entity{EntityType: e.Type, ServiceName: e.Service, PersistenceId: e.PersistenceID}
@@ -79,7 +84,14 @@ func describe(c Config, entities map[string]*def.Entity, order []string) (*cloud
 		}
 		if serviceDescriptor(name) == nil {
 			for _, m := range e.Methods {
-				entity.Methods = append(entity.Methods, &cloudstate.Method{Name: m.Name, Input: m.Input, Output: m.Output})
+				entity.Methods = append(entity.Methods, &cloudstate.Method{
+					Name:        m.Name,
+					Input:       m.Input,
+					Output:      m.Output,
+					Eventing:    m.Eventing,
+					StreamedIn:  m.StreamedIn,
+					StreamedOut: m.StreamedOut,
+				})
 			}
 		}
 		files.addEntity(e)
@@ -97,7 +109,10 @@ func describe(c Config, entities map[string]*def.Entity, order []string) (*cloud
 
 // fileSet gathers files with all their imports, imports first.
 type fileSet struct {
-	seen     map[string]bool
+	seen map[string]bool
+	// eventing of methods by their full names, as the Go options have it: it becomes the option of the .proto file. May
+	// be nil.
+	eventing map[protoreflect.FullName]*cloudstate.Eventing
 	set      descriptorpb.FileDescriptorSet
 	problems []error
 }
@@ -136,5 +151,17 @@ func (f *fileSet) add(file protoreflect.FileDescriptor) {
 		}
 		f.add(imported.FileDescriptor)
 	}
-	f.set.File = append(f.set.File, protodesc.ToFileDescriptorProto(file))
+	d := protodesc.ToFileDescriptorProto(file)
+	for _, service := range d.GetService() {
+		for _, method := range service.GetMethod() {
+			name := file.Package().Append(protoreflect.Name(service.GetName())).Append(protoreflect.Name(method.GetName()))
+			if e := f.eventing[name]; e != nil {
+				if method.Options == nil {
+					method.Options = new(descriptorpb.MethodOptions)
+				}
+				proto.SetExtension(method.Options, cloudstate.E_Eventing, e)
+			}
+		}
+	}
+	f.set.File = append(f.set.File, d)
 }

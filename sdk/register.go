@@ -1,15 +1,19 @@
 package sdk
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
 // Register adds definitions. The error joins all problems of all of them, and Serve refuses with the same.
@@ -35,14 +39,14 @@ func (s *Server) Register(definitions ...Definition) error {
 			continue
 		}
 		for _, other := range s.entities {
-			if other.PersistenceID == e.PersistenceID {
+			if other.PersistenceID == e.PersistenceID && e.PersistenceID != "" {
 				problems = append(problems, fmt.Errorf("%s: the PersistenceID %q is also that of %s; their events would mix",
 					name, e.PersistenceID, other.Service))
 			}
 		}
 		files := fileSet{seen: make(map[string]bool)}
 		files.addEntity(e)
-		for _, err := range append(compare(e), files.problems...) {
+		for _, err := range slices.Concat(compare(e), conflicts(e), files.problems) {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
 		}
 		s.entities[e.Service] = e
@@ -67,8 +71,16 @@ func compare(e *def.Entity) (problems []error) {
 			continue
 		}
 		handled[rpc.Name()] = true
-		if rpc.IsStreamingClient() || rpc.IsStreamingServer() {
+		switch {
+		case rpc.IsStreamingClient() == m.StreamedIn && rpc.IsStreamingServer() == m.StreamedOut:
+		case e.Type != def.Action:
 			report("command %s: the protobuf method is streamed, which entities of this kind cannot be", m.Name)
+		default:
+			report("method %s: the handler is %s, the protobuf method is %s", m.Name,
+				def.Shape(m.StreamedIn, m.StreamedOut), def.Shape(rpc.IsStreamingClient(), rpc.IsStreamingServer()))
+		}
+		if m.Eventing != nil && proto.HasExtension(rpc.Options(), cloudstate.E_Eventing) {
+			report("method %s: its .proto file has the option (cloudstate.eventing); leave out the Go options", m.Name)
 		}
 		if want := string(rpc.Input().FullName()); m.In == nil || m.Input != want {
 			report("command %s: the input is %s, the protobuf method wants %s", m.Name, describeType(m.In, m.Input), want)
@@ -81,6 +93,26 @@ func compare(e *def.Entity) (problems []error) {
 		if rpc := service.Methods().Get(i); !handled[rpc.Name()] {
 			report("the protobuf method %s has no handler", rpc.Name())
 		}
+	}
+	return problems
+}
+
+// conflicts finds methods of one service that would take the same events.
+func conflicts(e *def.Entity) (problems []error) {
+	type key struct{ group, topic, log, input string }
+	first := make(map[key]string)
+	for _, m := range e.Methods {
+		in := m.Eventing.GetIn()
+		if in == nil {
+			continue
+		}
+		k := key{cmp.Or(in.GetConsumerGroup(), e.Service), in.GetTopic(), in.GetEventLog(), m.Input}
+		if other := first[k]; other != "" {
+			problems = append(problems, fmt.Errorf("the methods %s and %s take the same events (%s) from the same source; give one another group by InGroup",
+				other, m.Name, m.Input))
+			continue
+		}
+		first[k] = m.Name
 	}
 	return problems
 }

@@ -18,7 +18,9 @@ import (
 
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
 
 // Config of a Server. The zero value works.
@@ -108,7 +110,9 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	cloudstate.RegisterEntityDiscoveryServer(server, &discovery{spec: spec, peer: &streams.peer, log: s.config.Logger})
-	eventsourced.RegisterEventSourcedServer(server, streams)
+	eventsourced.RegisterEventSourcedServer(server, eventSourced{streams: streams})
+	valueentity.RegisterValueEntityServer(server, valueEntity{streams: streams})
+	action.RegisterActionProtocolServer(server, actions{streams: streams})
 	grpc_health_v1.RegisterHealthServer(server, health)
 
 	var owned sync.WaitGroup

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,12 +15,11 @@ import (
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/session"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
 
 // streams runs the sessions.
 type streams struct {
-	eventsourced.UnimplementedEventSourcedServer
-
 	entities map[string]*def.Entity
 	log      *slog.Logger
 	// peer is what the proxy of the most recent discovery announced. A stream does not say which proxy opened it, so a
@@ -34,18 +34,41 @@ var (
 	errExited   = status.Error(codes.Internal, "a handler ended its goroutine")
 )
 
-// Handle is one entity's stream. A worker reads and takes the turns, so that a stop need not wait for the next message
-// of an idle stream; the handler's return then ends the worker's read.
-func (s *streams) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
-	var peer session.Peer
+// eventSourced serves the streams of event-sourced entities.
+type eventSourced struct {
+	eventsourced.UnimplementedEventSourcedServer
+	*streams
+}
+
+func (s eventSourced) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
+	return serve(s.streams, stream, session.NewEventSourced(s.entities, s.announced(), s.log).Step)
+}
+
+// valueEntity serves the streams of value entities.
+type valueEntity struct {
+	valueentity.UnimplementedValueEntityServer
+	*streams
+}
+
+func (s valueEntity) Handle(stream grpc.BidiStreamingServer[valueentity.ValueEntityStreamIn, valueentity.ValueEntityStreamOut]) error {
+	return serve(s.streams, stream, session.NewValue(s.entities, s.announced(), s.log).Step)
+}
+
+// announced is what the proxy understands.
+func (s *streams) announced() session.Peer {
 	if p := s.peer.Load(); p != nil {
-		peer = *p
+		return *p
 	}
+	return session.Peer{}
+}
+
+// serve is one entity's stream, whose messages step answers. A worker reads and takes the turns, so that a stop need not
+// wait for the next message of an idle stream; the return of serve then ends the worker's read.
+func serve[In, Out any](s *streams, stream grpc.BidiStreamingServer[In, Out], step func(context.Context, *In) (*Out, bool)) error {
 	var (
 		turn  sync.Mutex // held while a message is being answered
 		ended bool       // guarded by turn
 		done  = make(chan error, 1)
-		state = session.NewEventSourced(s.entities, peer, s.log)
 	)
 	s.workers.Go(func() {
 		result := errExited
@@ -65,8 +88,8 @@ func (s *streams) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourc
 				if ended {
 					return errStopping
 				}
-				var out *eventsourced.EventSourcedStreamOut
-				if out, more = state.Step(stream.Context(), in); out != nil {
+				var out *Out
+				if out, more = step(stream.Context(), in); out != nil {
 					return stream.Send(out)
 				}
 				return nil

@@ -21,6 +21,7 @@ import (
 type served struct {
 	catalog *catalog.Catalog
 	actions map[string]*action
+	reports cloudstate.EntityDiscoveryClient
 }
 
 // action is one service without state.

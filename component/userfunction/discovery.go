@@ -117,7 +117,7 @@ func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo)
 	if changed {
 		d.catalog = found
 		functions := make(map[string]engine.Function)
-		now := &served{catalog: found, actions: make(map[string]*action)}
+		now := &served{catalog: found, actions: make(map[string]*action), reports: d.stub}
 		for _, s := range found.Services() {
 			s := newService(d.client, d.sessions, d.stub, s)
 			if s.Kind == actors.Action {
@@ -204,6 +204,13 @@ func jitter(d time.Duration) time.Duration {
 
 // reportTimeout bounds one report. A user function that takes none has to be read about in our log.
 const reportTimeout = 5 * time.Second
+
+// Report tells the user function about a mistake of its own, soon. It does not wait.
+func (c *Client) Report(text string) {
+	if now := c.served.Load(); now != nil {
+		c.closing.try(func() { c.report(context.Background(), now.reports, text) })
+	}
+}
 
 // report tells the user function about a mistake of its own.
 func (c *Client) report(ctx context.Context, stub cloudstate.EntityDiscoveryClient, text string) {

@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 // DefaultSnapshotEvery is the number of events between snapshots unless an Entity says otherwise.
@@ -30,6 +28,8 @@ type Entity[S any] struct {
 	PersistenceID string
 	Commands      []Command[S]
 	Events        []Event[S]
+	// Upcasters read events of the past that have another name or shape than those of Events.
+	Upcasters []Upcaster
 	// SnapshotEvery is the number of events between snapshots. Defaults to 100; a negative one means never.
 	SnapshotEvery int
 	// Idle is how long an entity without commands stays in memory, in whole milliseconds. Defaults to what the component
@@ -44,7 +44,7 @@ type Command[S any] struct {
 	service string
 	name    string
 	// method is asked late: see codec.Codec.
-	method func() def.Method
+	method func() (def.Method, error)
 	run    runFunc[S]
 	err    error
 }
@@ -53,31 +53,17 @@ type Command[S any] struct {
 type Event[S any] struct {
 	name     string
 	typ      reflect.Type
-	typeURL  func() string
-	message  func() protoreflect.MessageDescriptor // of nil for JSON
+	shape    shape
 	pack     packFunc
-	unpack   unpackFunc
 	apply    func(*S, any)
 	problems error
 }
 
 // Definition is called by package sdk and reports every problem of the entity.
 func (e Entity[S]) Definition() (*def.Entity, error) {
-	var problems []error
+	problems := turn.Problems(e.Service, e.PersistenceID, e.Idle, len(e.Commands))
 	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if name := protoreflect.FullName(e.Service); !name.IsValid() {
-		report("Service %q is not a full name such as shop.v1.ShoppingCart", e.Service)
-	}
-	if len(e.Commands) == 0 {
-		report("there are no Commands")
-	}
-	if strings.ContainsFunc(e.PersistenceID, unicode.IsControl) {
-		report("PersistenceID %q contains a control character", e.PersistenceID)
-	}
-	if e.Idle < 0 || e.Idle%time.Millisecond != 0 {
-		report("Idle is %v, want a positive number of milliseconds", e.Idle)
-	}
 	state := reflect.TypeFor[S]()
 	states, err := codec.For[*S](stateName)
 	switch {
@@ -89,12 +75,11 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		report("the state cannot be stored in a snapshot (a negative SnapshotEvery does without): %w", err)
 	}
 
-	e.Commands, e.Events = slices.Clone(e.Commands), slices.Clone(e.Events) // the caller's may change
+	e.Commands, e.Events, e.Upcasters = slices.Clone(e.Commands), slices.Clone(e.Events), slices.Clone(e.Upcasters) // the caller's may change
 	d := &kind[S]{
 		service:  e.Service,
 		commands: make(map[string]*Command[S]),
 		byName:   make(map[string]*Event[S]),
-		byURL:    make(map[string]*Event[S]),
 		byType:   make(map[reflect.Type]*Event[S]),
 		states:   states,
 		fresh:    e.New,
@@ -130,7 +115,11 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 			report("command %s: %w", c.name, c.err)
 		default:
 			d.commands[c.name] = c
-			out.Methods = append(out.Methods, c.method())
+			m, err := c.method()
+			if err != nil {
+				report("command %s: %w", c.name, err)
+			}
+			out.Methods = append(out.Methods, m)
 		}
 	}
 	for i := range e.Events {
@@ -145,12 +134,14 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		case d.byType[v.typ] != nil:
 			report("event type %v is listed twice, as %q and %q", v.typ, d.byType[v.typ].name, v.name)
 		default:
-			d.byName[v.name], d.byURL[v.typeURL()], d.byType[v.typ] = v, v, v
-			if m := v.message(); m != nil {
+			d.byName[v.name], d.byType[v.typ] = v, v
+			if m := v.shape.message(); m != nil {
 				out.Messages = append(out.Messages, m)
 			}
 		}
 	}
+	messages, upcastProblems := d.sources(e.Upcasters)
+	out.Messages, problems = append(out.Messages, messages...), append(problems, upcastProblems...)
 	return out, errors.Join(problems...)
 }
 

@@ -2,18 +2,14 @@ package eventsourced
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 // kind is what all instances of an entity share.
@@ -21,10 +17,12 @@ type kind[S any] struct {
 	service  string
 	commands map[string]*Command[S]
 	byName   map[string]*Event[S]
-	byURL    map[string]*Event[S]
 	byType   map[reflect.Type]*Event[S]
-	states   codec.Codec[*S]
-	fresh    func() *S
+	// stored are the sources by name; one name has more only if the types of the payloads differ.
+	stored map[string][]*source[S]
+	byURL  map[string]*source[S]
+	states codec.Codec[*S]
+	fresh  func() *S
 }
 
 func (k *kind[S]) open(id string) def.Instance {
@@ -90,26 +88,27 @@ func (e *instance[S]) Apply(stored def.Event) error {
 	if e.fault != nil {
 		return e.fault
 	}
-	v, ok := e.kind.byName[stored.Name]
+	from, ok := e.kind.find(stored.Name, stored.Payload.GetTypeUrl())
 	if !ok {
-		// The name may be missing, or be one that another SDK's journal took from the type.
-		if v, ok = e.kind.byURL[stored.Payload.GetTypeUrl()]; !ok {
-			return fmt.Errorf("the event %q of type %s is not among the Events of %s (%s)", stored.Name,
-				stored.Payload.GetTypeUrl(), e.kind.service, known(e.kind.byName))
-		}
+		return fmt.Errorf("the event %q of type %s is not among the Events and Upcasters of %s (%s)", stored.Name,
+			stored.Payload.GetTypeUrl(), e.kind.service, turn.Names(e.kind.stored))
 	}
 	var err error
 	fault := def.Contain(func() {
 		var event any
-		if event, err = v.unpack(stored.Payload); err == nil {
-			v.apply(e.state, event)
+		if event, err = from.shape.unpack(stored.Payload); err != nil {
+			return
 		}
+		for _, step := range from.steps {
+			event = step(event)
+		}
+		from.event.apply(e.state, event)
 	})
 	if fault != nil {
 		err = fault
 	}
 	if err != nil {
-		return fmt.Errorf("apply event %q: %w", v.name, err)
+		return fmt.Errorf("apply event %q: %w", from.name, err)
 	}
 	return nil
 }
@@ -120,11 +119,7 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	}
 	c, ok := e.kind.commands[command.Name]
 	if !ok {
-		return def.Result{Failure: &def.Failure{
-			Code:      int32(sdk.CodeUnimplemented),
-			Text:      fmt.Sprintf("%s has no command %q; it has %s", e.kind.service, command.Name, known(e.kind.commands)),
-			Exception: true,
-		}}
+		return def.Result{Failure: turn.Unknown(e.kind.service, command.Name, turn.Names(e.kind.commands))}
 	}
 	t := &Turn[S]{entity: e, command: command}
 	var (
@@ -139,34 +134,17 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 	case fault != nil:
 		return e.broken(command.Name, fault)
 	case err != nil:
-		return def.Result{Failure: failure(err, len(t.events) > 0), Events: t.events}
+		f := turn.Refused(err)
+		f.Spoilt = len(t.events) > 0
+		return def.Result{Failure: f}
 	default:
-		return def.Result{Reply: reply, Events: t.events}
+		return def.Result{Reply: reply, Forward: t.sent.Forward, Events: t.events, Effects: t.sent.Effects}
 	}
 }
 
-// broken is the answer to a command whose handler did not come to an end. Why is not for the caller, who can do nothing
-// about it and need not see the inside of the program.
+// broken is the answer to a command whose handler did not come to an end.
 func (e *instance[S]) broken(command string, cause error) def.Result {
-	return def.Result{Failure: &def.Failure{
-		Code:      int32(sdk.CodeInternal),
-		Text:      fmt.Sprintf("%s of %s failed inside its handler; the log of the service has the details", command, e.kind.service),
-		Exception: true,
-		Spoilt:    true,
-		Cause:     cause,
-	}}
+	f := turn.Broken(e.kind.service, command, cause)
+	f.Spoilt = true
+	return def.Result{Failure: f}
 }
-
-func failure(err error, spoilt bool) *def.Failure {
-	code := sdk.CodeOf(err)
-	if _, coded := errors.AsType[*sdk.Error](err); code == sdk.CodeOK || !coded && code == sdk.CodeUnknown {
-		code = 0
-	}
-	text := err.Error()
-	if text == "" {
-		text = code.String()
-	}
-	return &def.Failure{Code: int32(code), Text: strings.ToValidUTF8(text, "\uFFFD"), Spoilt: spoilt}
-}
-
-func known[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/def"
-	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
 
 // Turn is one command being handled. It belongs to the handler's goroutine and ends with the handler: using it later
@@ -15,7 +15,8 @@ type Turn[S any] struct {
 	entity  *instance[S]
 	command def.Command
 	events  []def.Event
-	refused error // the first event that could not be emitted
+	sent    turn.Sent
+	refused error // the first event, effect or forward that could not be recorded
 }
 
 // ID of the entity.
@@ -40,8 +41,11 @@ func (t *Turn[S]) Emit(event any) {
 	v.apply(e.state, event)
 }
 
-// refuse ends the turn by a panic, and keeps the reason in case that the handler recovers from it.
+// refuse ends the turn by a panic if there is an error, and keeps the reason in case that the handler recovers from it.
 func (t *Turn[S]) refuse(err error) {
+	if err == nil {
+		return
+	}
 	if t.refused == nil {
 		t.refused = err
 	}
@@ -63,15 +67,7 @@ func (t *Turn[S]) IdempotencyKey() string {
 // Metadata that came with the command; empty if the proxy does not pass any.
 func (t *Turn[S]) Metadata() sdk.Metadata {
 	t.live()
-	var m sdk.Metadata
-	for _, e := range t.command.Metadata.GetEntries() {
-		entry := sdk.Entry{Key: e.GetKey(), Text: e.GetStringValue()}
-		if b, ok := e.GetValue().(*cloudstate.MetadataEntry_BytesValue); ok {
-			entry.Bytes = b.BytesValue
-		}
-		m = append(m, entry)
-	}
-	return m
+	return turn.Metadata(t.command.Metadata)
 }
 
 func (t *Turn[S]) live() *instance[S] {

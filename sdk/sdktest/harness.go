@@ -3,15 +3,13 @@
 //	h := sdktest.New(t, cart.Entity, "cart-42")
 //	got := sdktest.Do(h, cart.AddItem, cart.Item{Product: "tea", Quantity: 2})
 //
-// After every command the harness rebuilds the entity from its encoded journal, once from the events alone and once from
-// a snapshot, and fails the test if that differs from the live state. So a test that was written for something else
-// finds an event that does not survive its encoding, an applier that reads the clock, and a handler that changes the
-// state without an event.
+// After every command the harness rebuilds the entity from what is stored of it and fails the test if that differs from
+// the live state. An event-sourced entity is rebuilt twice: from its events alone, and from a snapshot. So a test that
+// was written for something else finds an event that does not survive its encoding, an applier that reads the clock, and
+// a handler that changes the state without an event.
 package sdktest
 
 import (
-	"context"
-	"fmt"
 	"log/slog"
 	"testing"
 
@@ -20,29 +18,56 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
-	"github.com/dapr-entities/entities/sdk/internal/session"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
-	pb "github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 )
 
-// Harness is one entity under test. It belongs to its test's goroutine.
+// Harness is one entity under test, event sourced or of the value kind. It belongs to its test's goroutine.
 type Harness struct {
 	t       testing.TB
 	entity  *def.Entity
 	id      string
-	journal []def.Event
-	// snapshot is the latest that the entity attached; nil for none.
-	snapshot *pb.EventSourcedSnapshot
-	live     *session.EventSourced
+	command int64
+	events  []def.Event // all that are stored
+	subject subject
+}
+
+// subject is the entity and what is stored of it, by its kind. Everything goes through its wire form, and whatever
+// would end the entity's stream ends the test.
+type subject interface {
+	// open drops the live entity and makes it anew from what is stored.
+	open()
+	// handle takes a command and stores what it answers.
+	handle(c *cloudstate.Command) answer
+	// check compares the live state with what is stored.
+	check(after string)
+	// encode makes an event of what Given takes.
+	encode(v any) (def.Event, error)
+	// snapshot stores one.
+	snapshot() error
+	// state points to the live state, or is it.
+	state() any
+}
+
+// answer to a command, of any kind of entity.
+type answer struct {
 	command  int64
+	action   *cloudstate.ClientAction
+	effects  []*cloudstate.SideEffect
+	events   []string
+	snapshot bool
 }
 
 // Result of a command.
 type Result[Out any] struct {
+	// Reply is the zero Out if there is an Err or a Forward.
 	Reply Out
 	// Err is nil, or an *sdk.Error as a caller would get it.
 	Err error
-	// Events are the names of the events that were recorded.
+	// Forward is where the command was handed on to; nil if it was not.
+	Forward *Call
+	// Effects in the order in which they were asked for.
+	Effects []Effect
+	// Events are the names of the events that were recorded. A value entity records "updated" or "deleted".
 	Events []string
 	// Snapshot is whether the reply carried one.
 	Snapshot bool
@@ -51,7 +76,7 @@ type Result[Out any] struct {
 	Restarted bool
 }
 
-// New opens an entity that has no events yet. It ends the test if the definition has problems.
+// New opens an entity of which nothing is stored yet. It ends the test if the definition has problems.
 func New(t testing.TB, definition sdk.Definition, id string) *Harness {
 	t.Helper()
 	entity, err := definition.Definition()
@@ -59,6 +84,14 @@ func New(t testing.TB, definition sdk.Definition, id string) *Harness {
 		t.Fatalf("%s: %v", entity.Service, err)
 	}
 	h := &Harness{t: t, entity: entity, id: id}
+	switch entity.Type {
+	case def.EventSourced:
+		h.subject = &eventSourced{harness: h}
+	case def.ValueEntity:
+		h.subject = &valueEntity{harness: h}
+	default:
+		t.Fatalf("%s is no entity that New could open", entity.Service)
+	}
 	h.Reopen()
 	return h
 }
@@ -82,140 +115,112 @@ func Do[In, Out any](h *Harness, method sdk.Method[In, Out], in In) Result[Out] 
 		h.t.Fatalf("%s: encode the input: %v", method, err)
 	}
 	h.command++
-	reply := h.step(&pb.EventSourcedStreamIn{Message: &pb.EventSourcedStreamIn_Command{Command: &cloudstate.Command{
+	a := h.subject.handle(&cloudstate.Command{
 		EntityId: h.id,
 		Id:       h.command,
 		Name:     method.Name(),
 		Payload:  payload,
-		Sequence: int64(len(h.journal)),
-	}}}).GetReply()
-	if reply.GetCommandId() != h.command {
-		h.t.Fatalf("%s: reply to command %d, want %d", method, reply.GetCommandId(), h.command)
+		Sequence: int64(len(h.events)),
+	})
+	if a.command != h.command {
+		h.t.Fatalf("%s: reply to command %d, want %d", method, a.command, h.command)
 	}
-
-	var result Result[Out]
-	if f := reply.GetClientAction().GetFailure(); f != nil {
-		code := sdk.Code(f.GetCode())
-		if code == sdk.CodeOK {
-			code = sdk.CodeUnknown
-		}
-		result.Err = &sdk.Error{Code: code, Message: f.GetDescription(), Entity: h.entity.Service + "/" + h.id, Sequence: int64(len(h.journal))}
-		if f.GetRestart() {
-			result.Restarted = true
+	result := Result[Out]{Effects: effectsOf(h.t, a.effects), Events: a.events, Snapshot: a.snapshot}
+	switch action := a.action.GetAction().(type) {
+	case *cloudstate.ClientAction_Failure:
+		result.Err = h.failure(action.Failure)
+		if result.Restarted = action.Failure.GetRestart(); result.Restarted {
 			h.Reopen()
 		}
-	} else if result.Reply, err = outputs.Unpack(reply.GetClientAction().GetReply().GetPayload()); err != nil {
-		h.t.Fatalf("%s: decode the reply: %v", method, err)
+	case *cloudstate.ClientAction_Forward:
+		f := action.Forward
+		call := callOf(h.t, f.GetServiceName(), f.GetCommandName(), f.GetEntityId(), f.GetPayload(), f.GetMetadata())
+		result.Forward = &call
+	default:
+		if result.Reply, err = outputs.Unpack(a.action.GetReply().GetPayload()); err != nil {
+			h.t.Fatalf("%s: decode the reply: %v", method, err)
+		}
 	}
-	for i, e := range reply.GetEvents() {
-		h.journal = append(h.journal, def.Event{Name: reply.GetEventNames()[i], Payload: e})
-	}
-	result.Events = reply.GetEventNames()
-	if s := reply.GetSnapshot(); s != nil {
-		result.Snapshot = true
-		h.snapshot = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(h.journal)), Snapshot: s}
-	}
-	h.check(string(method))
+	h.subject.check(string(method))
 	return result
 }
 
-// State is a pointer to the live state, for reading.
+func (h *Harness) failure(f *cloudstate.Failure) *sdk.Error {
+	code := sdk.Code(f.GetCode())
+	if code == sdk.CodeOK {
+		code = sdk.CodeUnknown
+	}
+	return &sdk.Error{
+		Code:     code,
+		Message:  f.GetDescription(),
+		Entity:   h.entity.Service + "/" + h.id,
+		Sequence: int64(len(h.events)),
+	}
+}
+
+// State is a pointer to the live state of an event-sourced entity, for reading. See Value for value entities.
 func State[S any](h *Harness) *S {
 	h.t.Helper()
-	s, ok := h.live.Instance().State().(*S)
+	if h.entity.Type == def.ValueEntity {
+		h.t.Fatalf("%s is a value entity: use Value", h.entity.Service)
+	}
+	state := h.subject.state()
+	s, ok := state.(*S)
 	if !ok {
-		h.t.Fatalf("the state is %T, want %T", h.live.Instance().State(), s)
+		h.t.Fatalf("the state is %T, want %T", state, s)
 	}
 	return s
 }
 
-// Given adds events to the entity's past and opens it anew.
-func (h *Harness) Given(events ...any) {
+// Given adds to the entity's past, and opens it anew: events, or the values that a value entity had, one after the other
+// (nil: it was deleted).
+func (h *Harness) Given(past ...any) {
 	h.t.Helper()
-	for _, event := range events {
-		e, err := h.live.Instance().Encode(event)
+	for _, v := range past {
+		e, err := h.subject.encode(v)
 		if err != nil {
-			h.t.Fatalf("given %T: %v", event, err)
+			h.t.Fatalf("given %T: %v", v, err)
 		}
-		h.journal = append(h.journal, e)
+		h.events = append(h.events, e)
 	}
 	h.Reopen()
-	h.check("the given events")
+	h.subject.check("what was given")
 }
 
-// Reopen drops the live entity, as if it had been passivated, and rebuilds it: from the latest snapshot that it attached
-// and the events after it.
+// Reopen drops the live entity, as if it had been passivated, and rebuilds it: from its value, or from the latest
+// snapshot that it attached and the events after it.
 func (h *Harness) Reopen() {
 	h.t.Helper()
-	h.live = h.open(h.snapshot)
+	h.subject.open()
 	h.command = 0
 }
 
-// Snapshot forces one of the state as it is now, for the next Reopen.
+// Snapshot forces one of the state as it is now, for the next Reopen. Event-sourced entities only.
 func (h *Harness) Snapshot() {
 	h.t.Helper()
-	s, err := h.live.Instance().Snapshot()
-	if err != nil {
+	if err := h.subject.snapshot(); err != nil {
 		h.t.Fatal(err)
 	}
-	h.snapshot = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(h.journal)), Snapshot: s}
 }
 
-// Journal returns the names of all the entity's events.
+// Journal returns the names of all the entity's events. A value entity's are "updated" and "deleted".
 func (h *Harness) Journal() []string {
-	names := make([]string, len(h.journal))
-	for i, e := range h.journal {
+	names := make([]string, len(h.events))
+	for i, e := range h.events {
 		names[i] = e.Name
 	}
 	return names
 }
 
-// open replays the journal after the snapshot into a new session.
-func (h *Harness) open(snapshot *pb.EventSourcedSnapshot) *session.EventSourced {
-	h.t.Helper()
-	live := session.NewEventSourced(map[string]*def.Entity{h.entity.Service: h.entity}, session.PeerOf(session.Extensions()),
-		slog.New(slog.NewTextHandler(h.t.Output(), nil)))
-	h.stepOf(live, &pb.EventSourcedStreamIn{Message: &pb.EventSourcedStreamIn_Init{Init: &pb.EventSourcedInit{
-		ServiceName: h.entity.Service,
-		EntityId:    h.id,
-		Snapshot:    snapshot,
-	}}})
-	for i, e := range h.journal[snapshot.GetSnapshotSequence():] {
-		h.stepOf(live, &pb.EventSourcedStreamIn{Message: &pb.EventSourcedStreamIn_Event{Event: &pb.EventSourcedEvent{
-			Sequence: snapshot.GetSnapshotSequence() + int64(i) + 1,
-			Payload:  e.Payload,
-			Name:     e.Name,
-		}}})
-	}
-	return live
+// logger is the session's.
+func (h *Harness) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h.t.Output(), nil)) }
+
+// services is what a session looks for the entity in.
+func (h *Harness) services() map[string]*def.Entity {
+	return map[string]*def.Entity{h.entity.Service: h.entity}
 }
 
-func (h *Harness) step(in *pb.EventSourcedStreamIn) *pb.EventSourcedStreamOut {
-	h.t.Helper()
-	out := h.stepOf(h.live, in)
-	if out == nil {
-		h.t.Fatal("the session did not answer")
-	}
-	return out
-}
-
-// stepOf passes both messages through their wire form, and ends the test if the stream would end.
-func (h *Harness) stepOf(live *session.EventSourced, in *pb.EventSourcedStreamIn) *pb.EventSourcedStreamOut {
-	h.t.Helper()
-	sent := new(pb.EventSourcedStreamIn)
-	h.wire(in, sent)
-	out, _ := live.Step(context.WithoutCancel(h.t.Context()), sent)
-	if out == nil {
-		return nil
-	}
-	if f := out.GetFailure(); f != nil {
-		h.t.Fatalf("the entity's stream failed: %s", f.GetDescription())
-	}
-	got := new(pb.EventSourcedStreamOut)
-	h.wire(out, got)
-	return got
-}
-
+// wire copies a message by its wire form.
 func (h *Harness) wire(from, to proto.Message) {
 	h.t.Helper()
 	b, err := proto.Marshal(from)
@@ -227,23 +232,10 @@ func (h *Harness) wire(from, to proto.Message) {
 	}
 }
 
-// check compares the live state with what the journal gives.
-func (h *Harness) check(after string) {
+// ended ends the test for the sake of a stream that failed.
+func (h *Harness) ended(f *cloudstate.Failure) {
 	h.t.Helper()
-	live := h.live.Instance().State()
-	if d := difference(live, h.open(nil).Instance().State()); d != "" {
-		h.t.Errorf("after %s the live state differs from what its events give: %s", after, fmt.Sprintf(d, "replayed"))
-	}
-	if h.entity.SnapshotEvery == 0 {
-		return
-	}
-	s, err := h.live.Instance().Snapshot()
-	if err != nil {
-		h.t.Errorf("after %s: %v", after, err)
-		return
-	}
-	restored := h.open(&pb.EventSourcedSnapshot{SnapshotSequence: int64(len(h.journal)), Snapshot: s})
-	if d := difference(live, restored.Instance().State()); d != "" {
-		h.t.Errorf("after %s the live state differs from its own snapshot: %s", after, fmt.Sprintf(d, "restored"))
+	if f != nil {
+		h.t.Fatalf("the entity's stream failed: %s", f.GetDescription())
 	}
 }

@@ -16,7 +16,7 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-const newest = 1
+const newest = 2
 
 func (j *Journal) sql(text string) string { return strings.ReplaceAll(text, "{schema}", j.schema) }
 

@@ -18,12 +18,12 @@ import (
 
 // writer is a connection that writes. It is used by one call at a time.
 type writer struct {
-	conn  driver.Conn
-	wire  net.Conn
-	put   driver.StmtQueryContext
-	fence driver.StmtQueryContext
-	born  time.Time
-	used  time.Time
+	conn driver.Conn
+	wire net.Conn
+	// prepared are the statements that were used, by their texts.
+	prepared map[string]driver.StmtQueryContext
+	born     time.Time
+	used     time.Time
 }
 
 // errUnsent marks errors from before anything was sent: they leave nothing in doubt.
@@ -34,7 +34,7 @@ func (e errUnsent) Unwrap() error { return e.error }
 // write runs a prepared statement once, and never again, and hands its rows to row. Of its errors, those for which
 // definite holds leave nothing behind.
 func (j *Journal) write(
-	ctx context.Context, statement func(*writer) driver.StmtQueryContext, args []driver.NamedValue, row func([]driver.Value),
+	ctx context.Context, statement string, args []driver.NamedValue, row func([]driver.Value),
 ) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
 	defer cancel()
@@ -49,7 +49,14 @@ func (j *Journal) write(
 		return errUnsent{err}
 	}
 	stop := w.until(ctx)
-	err = query(statement(w), args, row)
+	prepared, err := j.prepared(w, statement)
+	if err != nil {
+		stop()
+		w.close()
+		w = nil
+		return errUnsent{cmp.Or(context.Cause(ctx), err)}
+	}
+	err = query(prepared, args, row)
 	w.translate(err)
 	if !stop() || err != nil && !definite(err) {
 		if ctx.Err() != nil && !definite(err) {
@@ -123,7 +130,7 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{born: time.Now(), used: time.Now()}
+	w := &writer{prepared: map[string]driver.StmtQueryContext{}, born: time.Now(), used: time.Now()}
 	connector.Dialer(&dialer{w: w, ctx: ctx})
 	if w.conn, err = connector.Connect(ctx); err != nil {
 		return nil, err
@@ -141,17 +148,20 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	if _, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), settings, nil); err != nil {
 		return nil, err
 	}
-	for _, p := range []struct {
-		stmt *driver.StmtQueryContext
-		text string
-	}{{&w.put, appendSQL}, {&w.fence, fenceSQL}} {
-		stmt, err := w.conn.Prepare(j.sql(p.text))
-		if err != nil {
-			return nil, err
-		}
-		*p.stmt = stmt.(driver.StmtQueryContext)
-	}
 	return w, nil
+}
+
+// prepared prepares a statement that the writer has not used yet.
+func (j *Journal) prepared(w *writer, statement string) (driver.StmtQueryContext, error) {
+	if known := w.prepared[statement]; known != nil {
+		return known, nil
+	}
+	made, err := w.conn.Prepare(j.sql(statement))
+	if err != nil {
+		return nil, err
+	}
+	w.prepared[statement] = made.(driver.StmtQueryContext)
+	return w.prepared[statement], nil
 }
 
 // close lets go of the connection. What the server says to that does not matter any more.

@@ -7,6 +7,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,6 +73,9 @@ func (c Codec[T]) Name() string {
 	return string(c.message().Descriptor().FullName())
 }
 
+// IsMessage says whether T is a protobuf message.
+func (c Codec[T]) IsMessage() bool { return c.message != nil }
+
 // Descriptor is the message's, or nil for JSON.
 func (c Codec[T]) Descriptor() protoreflect.MessageDescriptor {
 	if c.message == nil {
@@ -101,7 +105,7 @@ func (c Codec[T]) Pack(v T) (*anypb.Any, error) {
 }
 
 // Unpack decodes what Pack made. The name of a JSON payload is not looked at: where it is decoded, its type is known. No
-// payload at all is the empty value.
+// payload at all is the empty value. Whoever wants a *anypb.Any gets any payload as it came.
 func (c Codec[T]) Unpack(a *anypb.Any) (T, error) {
 	var zero T
 	data := a.GetValue()
@@ -110,6 +114,9 @@ func (c Codec[T]) Unpack(a *anypb.Any) (T, error) {
 	case a.GetTypeUrl() == "" && len(data) == 0:
 	case c.message != nil:
 		if got := name[strings.LastIndexByte(name, '/')+1:]; isJSON || got != c.Name() {
+			if _, ok := any(zero).(*anypb.Any); ok {
+				return any(a).(T), nil
+			}
 			return zero, fmt.Errorf("the payload's type is %s, want %s", a.GetTypeUrl(), c.TypeURL())
 		}
 		return c.Unmarshal(data, ContentProtobuf)
@@ -171,6 +178,24 @@ func (c Codec[T]) Unmarshal(data []byte, contentType string) (T, error) {
 	default:
 		return v, protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 	}
+}
+
+// Text is the JSON text of any payload. A protobuf message must be linked into the program.
+func Text(a *anypb.Any) ([]byte, error) {
+	if strings.HasPrefix(a.GetTypeUrl(), JSONPrefix) {
+		return unwrap(a.GetValue())
+	}
+	m, err := a.UnmarshalNew()
+	if err != nil {
+		return nil, err
+	}
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer // protojson varies its spaces
+	err = json.Compact(&b, text)
+	return b.Bytes(), err
 }
 
 func wrap(data []byte) []byte {

@@ -12,8 +12,11 @@ import (
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
-// EventSourced is the entity type of event-sourced services, as discovery names it.
-const EventSourced = "cloudstate.eventsourced.EventSourced"
+// The types of services, as discovery names them.
+const (
+	EventSourced = "cloudstate.eventsourced.EventSourced"
+	ValueEntity  = "cloudstate.valueentity.ValueEntity"
+)
 
 // Entity is one service's definition. It is immutable and shared by all its instances.
 type Entity struct {
@@ -28,8 +31,12 @@ type Entity struct {
 	Methods       []Method
 	// Messages are the protobuf types of its events and state.
 	Messages []protoreflect.MessageDescriptor
-	// New makes the entity with that id, as it is before its first event.
+	// New makes the event-sourced entity with that id, as it is before its first event. Nil for other types.
 	New func(id string) Instance
+	// Act carries out one call of an action. Nil for other types.
+	Act func(context.Context, Invocation) *Response
+	// Value is nil for other types.
+	Value Value
 }
 
 // Method is one command for discovery. Input and Output are protobuf message names, or names of JSON types; then In or
@@ -38,6 +45,12 @@ type Method struct {
 	Name          string
 	Input, Output string
 	In, Out       protoreflect.MessageDescriptor
+	// EventNamed says that Input is the name of an event.
+	EventNamed bool
+	// StreamedIn and StreamedOut: any number of inputs, or of replies. Actions only.
+	StreamedIn, StreamedOut bool
+	// Eventing is what the Go options say; nil for nothing.
+	Eventing *cloudstate.Eventing
 }
 
 // Instance is one live event-sourced entity. One goroutine uses it at a time. No method panics.
@@ -56,6 +69,19 @@ type Instance interface {
 	Handle(ctx context.Context, c Command) Result
 }
 
+// Value is a kind of value entities. It keeps nothing of a single entity: whoever runs one keeps its value, and a turn
+// that fails has changed nothing. Many goroutines use it. No method panics.
+//
+// A value is nil if the entity has none.
+type Value interface {
+	// Decode returns a value of the user's type.
+	Decode(value *anypb.Any) (any, error)
+	// Encode is its inverse.
+	Encode(value any) (*anypb.Any, error)
+	// Handle runs one command of the entity with that id and value.
+	Handle(ctx context.Context, id string, value *anypb.Any, c Command) Result
+}
+
 // Event in encoded form.
 type Event struct {
 	Name    string
@@ -72,11 +98,21 @@ type Command struct {
 	Sequence int64
 }
 
-// Result is what a command came to: Reply or Failure.
+// Result is what a command came to: Reply, Forward or Failure.
 type Result struct {
 	Reply   *anypb.Any
+	Forward *Call
 	Failure *Failure
 	Events  []Event
+	// Change is nil if the turn left the value of a value entity alone.
+	Change *Change
+	// Effects in the order in which they were asked for. An entity that fails has none.
+	Effects []Effect
+}
+
+// Change of a value: to another one, or to none.
+type Change struct {
+	Value *anypb.Any
 }
 
 // Failure is a "no" for the caller.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -77,9 +74,9 @@ func (s *EventSourced) init(m *pb.EventSourcedInit) (*pb.EventSourcedStreamOut, 
 		return s.violation("a second init")
 	}
 	e, ok := s.entities[m.GetServiceName()]
-	if !ok {
+	if !ok || e.New == nil {
 		return s.fail(0, codes.Unimplemented, fmt.Sprintf("there is no event-sourced service %q; there are %s",
-			m.GetServiceName(), strings.Join(slices.Sorted(maps.Keys(s.entities)), ", ")))
+			m.GetServiceName(), services(s.entities, def.EventSourced)))
 	}
 	s.entity, s.id = e, m.GetEntityId()
 	s.log = s.log.With(keyService, e.Service, keyID, s.id)
@@ -131,7 +128,12 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 		Sequence: s.sequence,
 	})
 	if result.Failure != nil {
-		return s.refused(m, result)
+		return s.refused(m, result.Failure)
+	}
+	effects, forward, failure := s.peer.outgoing(&result)
+	if failure != nil {
+		failure.Spoilt = len(result.Events) > 0
+		return s.refused(m, failure)
 	}
 	// In one piece: it has one life, and there is one for every turn.
 	var answer struct {
@@ -145,10 +147,13 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	answer.reply.Payload = result.Reply
 	answer.action.Reply = &answer.reply
 	answer.client.Action = &answer.action
+	if forward != nil {
+		answer.client.Action = &cloudstate.ClientAction_Forward{Forward: forward}
+	}
 	answer.kind.Reply = &answer.turn
 	answer.out.Message = &answer.kind
 	reply := &answer.turn
-	reply.CommandId, reply.ClientAction = m.GetId(), &answer.client
+	reply.CommandId, reply.ClientAction, reply.SideEffects = m.GetId(), &answer.client, effects
 	for _, e := range result.Events {
 		reply.Events = append(reply.Events, e.Payload)
 		if s.peer.Events {
@@ -168,8 +173,7 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 	return &answer.out, true
 }
 
-func (s *EventSourced) refused(m *cloudstate.Command, r def.Result) (*pb.EventSourcedStreamOut, bool) {
-	f := r.Failure
+func (s *EventSourced) refused(m *cloudstate.Command, f *def.Failure) (*pb.EventSourcedStreamOut, bool) {
 	if f.Cause != nil {
 		s.log.Error("command failed inside its handler", keyCommand, m.GetName(), keyError, f.Cause,
 			keyStack, string(def.StackOf(f.Cause)))
@@ -178,10 +182,8 @@ func (s *EventSourced) refused(m *cloudstate.Command, r def.Result) (*pb.EventSo
 		return s.fail(m.GetId(), codes.Code(f.Code), f.Text)
 	}
 	s.over = f.Spoilt
-	failure := &cloudstate.Failure{CommandId: m.GetId(), Description: f.Text, Restart: f.Spoilt}
-	if s.peer.Codes {
-		failure.Code = f.Code
-	}
+	failure := s.peer.failure(m.GetId(), codes.Code(f.Code), f.Text)
+	failure.Restart = f.Spoilt
 	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Reply{Reply: &pb.EventSourcedReply{
 		CommandId: m.GetId(),
 		ClientAction: &cloudstate.ClientAction{
@@ -205,10 +207,6 @@ func (s *EventSourced) violation(what string) (*pb.EventSourcedStreamOut, bool) 
 }
 
 func (s *EventSourced) fail(command int64, code codes.Code, text string) (*pb.EventSourcedStreamOut, bool) {
-	f := &cloudstate.Failure{CommandId: command, Description: strings.ToValidUTF8(text, "\uFFFD")}
-	if s.peer.Codes {
-		f.Code = int32(code)
-	}
 	s.over = true
-	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Failure{Failure: f}}, false
+	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Failure{Failure: s.peer.failure(command, code, text)}}, false
 }

@@ -17,7 +17,7 @@ func Extensions() []string {
 
 // Peer is what the other side announced. Extension fields are sent only to a peer that understands them.
 type Peer struct {
-	Codes, Events, JSON bool
+	Codes, Events, JSON, Targets, Delayed bool
 	// Announced is whether it knows of extensions at all.
 	Announced bool
 }
@@ -33,6 +33,10 @@ func PeerOf(extensions []string) Peer {
 			p.Events = true
 		case "json":
 			p.JSON = true
+		case "targets":
+			p.Targets = true
+		case "delayed":
+			p.Delayed = true
 		}
 	}
 	return p
