@@ -85,8 +85,7 @@ func (c *Client) Stream(ctx context.Context, command actors.Command, in func() (
 func (c *Client) call(command actors.Command) (*call, func(), error) {
 	now := c.served.Load()
 	if now == nil || !c.met.Load() {
-		s := &service{client: c}
-		return nil, nil, s.unreachable(commandOf(command), errNotMet)
+		return nil, nil, c.unreachable(commandOf(command), errNotMet)
 	}
 	s, ok := now.catalog.Service(command.Service)
 	if !ok || now.actions[s.Name] == nil {
@@ -137,7 +136,7 @@ func (c *call) streamed(ctx context.Context, command actors.Command, in func() (
 	if in != nil {
 		f := &feed{call: c, stream: stream, in: in, end: end, done: make(chan struct{})}
 		if !c.client.feeding.try(f.run) {
-			return c.unreachable(c.method, errors.New("too many inputs are being waited for, or the end has come"))
+			return c.client.unreachable(c.method, errors.New("too many inputs are being waited for, or the end has come"))
 		}
 		defer f.stop()
 	}
@@ -244,11 +243,11 @@ func (c *call) ended(ctx context.Context, err error) error {
 		// The user function knows the deadline too, and its clock was a little ahead.
 		return overdue(context.DeadlineExceeded, "wait for the user function to carry out", c.method)
 	case c.cut(err):
-		return c.unreachable(c.method, err)
+		return c.client.unreachable(c.method, err)
 	case overSize(err):
-		return c.tooLarge(err, c.method)
+		return c.client.tooLarge(err, c.method)
 	case tooLargeToSend(err):
-		return c.unsent(err, "the command", c.method)
+		return c.client.unsent(err, "the command", c.method)
 	}
 	c.log.Warn("the user function gave up a command", keyMethod, c.method.Name, keyError, err)
 	return &actors.Error{

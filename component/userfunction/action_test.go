@@ -229,6 +229,11 @@ func TestCallerEndsAStream(t *testing.T) {
 	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, gone }, ignore); actors.CodeOf(err) != actors.Canceled || !errors.Is(err, gone) {
 		t.Errorf("an error of in without a code: %v", err)
 	}
+	large := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (2 vs. 1)")
+	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, large }, ignore); actors.CodeOf(err) != actors.ResourceExhausted ||
+		!strings.Contains(err.Error(), "2 vs. 1") {
+		t.Errorf("an input that is too large: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := r.Stream(ctx, toAct("Both", ""), wait, func(actors.Outcome) error { cancel(); return nil }); actors.CodeOf(err) != actors.Canceled {
 		t.Errorf("a caller that goes: %v", err)
@@ -237,6 +242,26 @@ func TestCallerEndsAStream(t *testing.T) {
 	for _, call := range strings.Split(f.transcript(t), "stream ")[1:] {
 		if !strings.HasSuffix(call, "-> Canceled\n") {
 			t.Errorf("not cancelled: %s", call)
+		}
+	}
+}
+
+// An answer that comes while inputs are being waited for completes the call.
+func TestAnswerBeforeTheInputsEnd(t *testing.T) {
+	t.Parallel()
+	f := &scripted{action: func(l *actionWire) error {
+		_, _ = l.recv()
+		return l.send(actReply("ok"))
+	}}
+	r := acting(t, f, Config{})
+	held := make(chan struct{})
+	defer close(held)
+	for _, method := range []string{"In", "Both"} {
+		got := 0
+		err := r.Stream(t.Context(), toAct(method, ""), func() (actors.Input, error) { <-held; return actors.Input{}, io.EOF },
+			func(o actors.Outcome) error { got++; return nil })
+		if err != nil || got != 1 {
+			t.Errorf("%s: %d answers, %v", method, got, err)
 		}
 	}
 }

@@ -140,8 +140,8 @@ var ErrAbsent = errors.New("no user function has answered")
 type Client struct {
 	config Config
 	log    *slog.Logger
-	// closing runs what outlives its caller: the ends of sessions, and reports.
-	closing group
+	// closing runs the ends of sessions, reporting tells the user function about its mistakes: both outlive their callers.
+	closing, reporting group
 	// met says that the user function behind the connection has been told who we are. One that was started anew may not
 	// send what belongs to extensions before that, so that sessions have to wait.
 	met atomic.Bool
@@ -164,6 +164,7 @@ func New(config Config) (*Client, error) {
 	c := &Client{config: config, log: config.Logger.With(keyAddress, config.Address)}
 	c.closing.limit = config.MaxClosing
 	c.feeding.limit = config.MaxCalls
+	c.reporting.limit = maxReports
 	c.state = state{kind: waiting, err: fmt.Errorf("%w at %s yet; start it there, or say where it listens with the setting userFunction",
 		ErrAbsent, config.Address)}
 	return c, nil
@@ -182,12 +183,14 @@ func (c *Client) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("prepare the connection to the user function at %s: %w", c.config.Address, err), control.Close())
 	}
 	c.closing.open()
+	c.reporting.open()
 	c.feeding.open()
 	d := discovery{client: c, control: control, sessions: sessions, stub: cloudstate.NewEntityDiscoveryClient(control)}
 	d.run(ctx)
 	c.met.Store(false)
 	c.enter(state{kind: waiting, err: fmt.Errorf("the connection to the user function at %s is shut down", c.config.Address)})
 	c.closing.wait()
+	c.reporting.wait()
 	err = errors.Join(sessions.Close(), control.Close())
 	c.feeding.wait() // calls end with their connection
 	if err != nil {
@@ -195,6 +198,9 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// maxReports is how many reports may be on their way at a time; others are left to our log.
+const maxReports = 16
 
 // pingAfter is how long a silent connection is trusted. gRPC servers take it ill to be pinged more often than every five
 // minutes and then hang up on all sessions, so this is no way to notice soon that a user function hangs; asking again

@@ -119,7 +119,7 @@ func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo)
 		functions := make(map[string]engine.Function)
 		now := &served{catalog: found, actions: make(map[string]*action), reports: d.stub}
 		for _, s := range found.Services() {
-			s := newService(d.client, d.sessions, d.stub, s)
+			s := newService(d.client, d.sessions, s)
 			if s.Kind == actors.Action {
 				now.actions[s.Name] = newAction(s)
 			} else if f := newFunction(s); f != nil {
@@ -208,7 +208,7 @@ const reportTimeout = 5 * time.Second
 // Report tells the user function about a mistake of its own, soon. It does not wait.
 func (c *Client) Report(text string) {
 	if now := c.served.Load(); now != nil {
-		c.closing.try(func() { c.report(context.Background(), now.reports, text) })
+		c.reporting.try(func() { c.report(context.Background(), now.reports, text) })
 	}
 }
 

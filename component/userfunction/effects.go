@@ -101,7 +101,7 @@ func (s *service) target(how, method string, in addressed) (*actors.Forward, err
 	// As the report is for developers, it tells the way that the command has taken.
 	text := fmt.Sprintf("%v (%s.%s, %s %s.%s)", err, in.GetServiceName(), in.GetCommandName(), how, s.Name, method)
 	s.log.Warn("the user function names a target that there is not", keyMethod, method, keyDetail, text)
-	s.report(text)
+	s.client.Report(text)
 	return nil, actors.Errorf(actors.CodeOf(err), "what %s.%s answered cannot be carried out, and came to nothing: %w", s.Name, method, err)
 }
 

@@ -166,7 +166,7 @@ func serving(t testing.TB, client *Client, s *cloudstate.EntitySpec) *served {
 	now := &served{catalog: c, actions: make(map[string]*action)}
 	for _, s := range c.Services() {
 		if s.Kind == actors.Action {
-			now.actions[s.Name] = &action{service: newService(client, nil, nil, s)}
+			now.actions[s.Name] = &action{service: newService(client, nil, s)}
 		}
 	}
 	client.served.Store(now)
@@ -217,7 +217,7 @@ func FuzzReply(f *testing.F) {
 		f.Fatal(err)
 	}
 	c, _ := serving(f, client, spec(catalog.Extensions, "Cart1")).catalog.Service("shop.Cart1")
-	fn := &function{newService(client, nil, nil, c), &eventSourced{names: true}}
+	fn := &function{newService(client, nil, c), &eventSourced{names: true}}
 	for _, r := range []*reply{
 		{CommandId: 1, ClientAction: replies("ok"), Events: []*anypb.Any{toAny(payload("a"))}, EventNames: []string{"added"}, Snapshot: toAny(payload("s"))},
 		{ClientAction: fails(&cloudstate.Failure{Restart: true, Code: 3})},
@@ -249,7 +249,7 @@ func FuzzValueReply(f *testing.F) {
 	}
 	now := serving(f, client, ofKind(spec(catalog.Extensions, "Cart1"), actors.Value, "Cart1"))
 	c, _ := now.catalog.Service("shop.Cart1")
-	fn := &function{newService(client, nil, nil, c), &value{}}
+	fn := &function{newService(client, nil, c), &value{}}
 	for _, r := range []*valueentity.ValueEntityReply{
 		{CommandId: 1, ClientAction: replies("ok"), StateAction: updates("a")},
 		{StateAction: &valueentity.ValueEntityAction{Action: &valueentity.ValueEntityAction_Delete{}}},

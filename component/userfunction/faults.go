@@ -29,8 +29,8 @@ func tooLargeToSend(err error) bool {
 }
 
 // tooLarge is for a message that one side refused for its size.
-func (s *service) tooLarge(err error, of fmt.Stringer) error {
-	most := s.client.config.MaxMessage
+func (c *Client) tooLarge(err error, of fmt.Stringer) error {
+	most := c.config.MaxMessage
 	text := fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", of, most)
 	if said := status.Convert(err).Message(); !strings.HasSuffix(said, fmt.Sprintf("vs. %d)", most)) {
 		// gRPC's words for a limit of the other side; its default is 4 MiB, and many keep that.
@@ -44,15 +44,15 @@ var errNotMet = status.Error(codes.Unavailable, "discovery has not succeeded sin
 // unopened is for a stream that there never was.
 func (s *session) unopened(err error) error {
 	if code := status.Code(err); code == codes.Unavailable || code == codes.Canceled {
-		return s.function.unreachable(s.ref(), err)
+		return s.function.client.unreachable(s.ref(), err)
 	}
 	return s.terminated(err)
 }
 
-func (s *service) unreachable(what fmt.Stringer, err error) error {
+func (c *Client) unreachable(what fmt.Stringer, err error) error {
 	return &actors.Error{
 		Code:    actors.Unavailable,
-		Message: fmt.Sprintf("the user function at %s cannot be reached for %s; try again when it runs", s.client.config.Address, what),
+		Message: fmt.Sprintf("the user function at %s cannot be reached for %s; try again when it runs", c.config.Address, what),
 		Cause:   err,
 	}
 }
@@ -64,12 +64,12 @@ func (s *service) cut(err error) bool {
 }
 
 // unsent is for a message that could not be written on our side.
-func (s *service) unsent(err error, what string, to fmt.Stringer) error {
+func (c *Client) unsent(err error, what string, to fmt.Stringer) error {
 	if status.Code(err) == codes.ResourceExhausted {
 		return &actors.Error{
 			Code: actors.ResourceExhausted,
 			Message: fmt.Sprintf("%s %s is larger than a message to the user function may be (%d bytes)",
-				what, to, s.client.config.MaxMessage),
+				what, to, c.config.MaxMessage),
 			Cause: err,
 		}
 	}

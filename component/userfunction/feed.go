@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/dapr-entities/entities/actors"
 	protocol "github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
@@ -36,7 +38,7 @@ func (f *feed) run() {
 			return
 		case errors.Is(err, io.EOF):
 			if err := f.stream.CloseSend(); err != nil {
-				f.end(f.unsent(err, "the end of the inputs", f.method))
+				f.end(f.client.unsent(err, "the end of the inputs", f.method))
 			}
 			return
 		case err != nil:
@@ -47,7 +49,7 @@ func (f *feed) run() {
 		if err := f.stream.SendMsg(m); errors.Is(err, io.EOF) {
 			return // how the stream ended shows where it is read
 		} else if err != nil {
-			f.end(f.unsent(err, "an input of", f.method))
+			f.end(f.client.unsent(err, "an input of", f.method))
 			return
 		}
 	}
@@ -80,9 +82,11 @@ func (f *feed) gone(err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	code := actors.CodeOf(err)
-	if code == actors.Internal { // nobody gave it a code
+	code, text := actors.CodeOf(err), "the caller has gone"
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Canceled {
+		code, text = actors.Code(s.Code()), s.Message() // such as that it is too large
+	} else if code == actors.Internal { // nobody gave it a code
 		code = actors.Canceled
 	}
-	return &actors.Error{Code: code, Message: fmt.Sprintf("take the next input of %s: the caller has gone", f.method), Cause: err}
+	return &actors.Error{Code: code, Message: fmt.Sprintf("take the next input of %s: %s", f.method, text), Cause: err}
 }

@@ -118,6 +118,6 @@ func (s *session) give(what string, in any) error {
 		}
 		return s.unexpected(out, "", 0)
 	default:
-		return s.function.unsent(err, what, s.ref())
+		return s.function.client.unsent(err, what, s.ref())
 	}
 }

@@ -1,7 +1,6 @@
 package userfunction
 
 import (
-	"context"
 	"log/slog"
 	"math"
 	"sync"
@@ -16,10 +15,9 @@ import (
 // service is one service of the user function, of whatever kind.
 type service struct {
 	*catalog.Service
-	client  *Client
-	conn    *grpc.ClientConn
-	reports cloudstate.EntityDiscoveryClient
-	log     *slog.Logger
+	client *Client
+	conn   *grpc.ClientConn
+	log    *slog.Logger
 
 	// Extensions that both sides know.
 	codes, metadata, sequence, idempotency, events, pipeline, targets, delayed bool
@@ -28,12 +26,11 @@ type service struct {
 	warned sync.Map
 }
 
-func newService(c *Client, conn *grpc.ClientConn, reports cloudstate.EntityDiscoveryClient, s *catalog.Service) *service {
+func newService(c *Client, conn *grpc.ClientConn, s *catalog.Service) *service {
 	return &service{
 		Service:     s,
 		client:      c,
 		conn:        conn,
-		reports:     reports,
 		log:         c.log.With(keyService, s.Name),
 		codes:       s.Extensions["codes"],
 		metadata:    s.Extensions["metadata"],
@@ -80,10 +77,5 @@ func (s *service) checkOutput(method, got string) {
 	}
 	text := "Warning: " + m.String() + " replied with the type " + quote(got) + ", but declares " + quote(m.Output)
 	s.log.Warn("a reply has another type than the method declares", keyMethod, method, keyDetail, text)
-	s.report(text)
-}
-
-// report tells the user function about a mistake of its own, soon.
-func (s *service) report(text string) {
-	s.client.closing.try(func() { s.client.report(context.Background(), s.reports, text) })
+	s.client.Report(text)
 }

@@ -83,7 +83,7 @@ func (s *session) turn(ctx context.Context, t engine.Turn) (engine.Reply, error)
 		case errors.Is(err, io.EOF):
 			return engine.Reply{}, s.ended(method)
 		default:
-			return engine.Reply{}, s.function.unsent(err, "the command "+method+" to", s.ref())
+			return engine.Reply{}, s.function.client.unsent(err, "the command "+method+" to", s.ref())
 		}
 	}
 	out, err := s.function.dialect.receive(s.stream)
@@ -137,7 +137,7 @@ func (s *session) broken(err error) error {
 	case s.function.cut(err):
 		return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
 	case overSize(err):
-		return s.function.tooLarge(err, s.ref())
+		return s.function.client.tooLarge(err, s.ref())
 	default:
 		return s.terminated(err)
 	}

@@ -44,8 +44,14 @@ func (d *value) begin(start engine.Start, give func(what string, in any) error) 
 			if err != nil {
 				return err
 			}
-			if state.Value = nil; event.Name != eventDeleted {
+			switch event.Name {
+			case eventUpdated:
 				state.Value = toAny(event.Payload)
+			case eventDeleted:
+				state.Value = nil
+			default:
+				return actors.Errorf(actors.FailedPrecondition, "%s cannot be begun as a value entity: the journal keeps the event %q of it, which is not one of a value entity's; give the service a persistence id of its own",
+					start.Ref, event.Name)
 			}
 		}
 	}

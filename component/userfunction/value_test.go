@@ -159,6 +159,17 @@ func TestValueThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// The events of an event-sourced entity are not taken for the state of a value entity.
+func TestValueOverAnotherKind(t *testing.T) {
+	t.Parallel()
+	f := &scripted{spec: ofKind(spec(nil, "Cart1"), actors.Value, "Cart1"), value: followValue()}
+	r := run(t, Config{Address: f.start(t, "")})
+	_, err := r.next(t).function("shop.Cart1").Open(t.Context(), engine.Start{Ref: ref("c1"), Events: events(engine.Event{Sequence: 1, Name: "added", Payload: payload("a")})})
+	if actors.CodeOf(err) != actors.FailedPrecondition || !strings.Contains(err.Error(), `the event "added"`) || !strings.Contains(err.Error(), "persistence id") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A stream that failed costs its session and nothing else.
 func TestValueAfterAFailedStream(t *testing.T) {
 	t.Parallel()
