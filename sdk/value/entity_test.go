@@ -286,7 +286,7 @@ func TestProblemsAreReportedTogether(t *testing.T) {
 	lossy := value.Entity[closed]{Service: "test.Lossy"}
 	pointer := value.Entity[*profile]{Service: "test.Pointer"}
 	iface := value.Entity[any]{Service: "test.Interface"}
-	message := value.Entity[wrapperspb.StringValue]{Service: "test.Message"} //nolint:govet // it is the mistake that is reported
+	message := value.Entity[wrapperspb.StringValue]{Service: "test.Message"}
 	half := valueentity.Two
 	half.Commands = nil
 	err := sdk.NewServer(sdk.Config{}).Register(bad, lossy, pointer, iface, message, half, entity(nil))
