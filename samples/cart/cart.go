@@ -77,6 +77,10 @@ var Entity = eventsourced.Entity[Cart]{
 		eventsourced.On("item-removed", (*Cart).itemRemoved),
 		eventsourced.On("checked-out", (*Cart).checkedOut),
 	},
+	Upcasters: []eventsourced.Upcaster{
+		eventsourced.Upcast("line-added", lineAdded.itemAdded),
+		eventsourced.Renamed("ordered", "checked-out"),
+	},
 	SnapshotEvery: 50,
 	New:           func() *Cart { return &Cart{Items: []Item{}} },
 }
@@ -167,3 +171,15 @@ func (c *Cart) itemRemoved(e itemRemoved) {
 }
 
 func (c *Cart) checkedOut(checkedOut) { c.CheckedOut = true }
+
+// What the first release stored. Carts of that time are read for ever, so this stays.
+
+// lineAdded is what an itemAdded was, before items had names.
+type lineAdded struct {
+	Product string `json:"product"`
+	Count   int    `json:"count"`
+}
+
+func (e lineAdded) itemAdded() itemAdded {
+	return itemAdded{Item: Item{Product: e.Product, Quantity: e.Count}}
+}

@@ -3,6 +3,7 @@ package cart
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -121,6 +122,45 @@ func TestReplyOfAnEmptyCart(t *testing.T) {
 	got := sdktest.Do(h, GetCart, struct{}{})
 	if b, err := json.Marshal(got.Reply); err != nil || string(b) != `{"items":[]}` {
 		t.Errorf("an empty cart is %s, %v", b, err)
+	}
+}
+
+// TestStoredEvents: what a release has stored comes to the same cart for ever. A change of the code that breaks this test
+// needs an upcaster; the files never change.
+func TestStoredEvents(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]Cart{
+		"testdata/first-release.jsonl":  {Items: []Item{{Product: "tea", Quantity: 3}}, CheckedOut: true},
+		"testdata/second-release.jsonl": {Items: []Item{tea(2)}, CheckedOut: true},
+	} {
+		h := sdktest.New(t, Entity, "c")
+		h.GivenFile(file)
+		if got := *sdktest.State[Cart](h); !slices.Equal(got.Items, want.Items) || got.CheckedOut != want.CheckedOut {
+			t.Errorf("%s: the cart is %+v, want %+v", file, got, want)
+		}
+	}
+}
+
+// TestWritesTheLatestRelease: what is stored today is what the newest file has.
+func TestWritesTheLatestRelease(t *testing.T) {
+	t.Parallel()
+	h := sdktest.New(t, Entity, "cart-8")
+	sdktest.Do(h, AddItem, tea(2))
+	sdktest.Do(h, AddItem, Item{Product: "mug", Quantity: 1})
+	sdktest.Do(h, RemoveItem, Product{"mug"})
+	sdktest.Do(h, Checkout, struct{}{})
+	path := filepath.Join(t.TempDir(), "today.jsonl")
+	h.WriteFile(path)
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/second-release.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("stored are\n%s\nwhere the release has stored\n%s", got, want)
 	}
 }
 

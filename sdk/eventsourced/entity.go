@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
@@ -29,6 +28,8 @@ type Entity[S any] struct {
 	PersistenceID string
 	Commands      []Command[S]
 	Events        []Event[S]
+	// Upcasters read events of the past that have another name or shape than those of Events.
+	Upcasters []Upcaster
 	// SnapshotEvery is the number of events between snapshots. Defaults to 100; a negative one means never.
 	SnapshotEvery int
 	// Idle is how long an entity without commands stays in memory, in whole milliseconds. Defaults to what the component
@@ -52,10 +53,8 @@ type Command[S any] struct {
 type Event[S any] struct {
 	name     string
 	typ      reflect.Type
-	typeURL  func() string
-	message  func() protoreflect.MessageDescriptor // of nil for JSON
+	shape    shape
 	pack     packFunc
-	unpack   unpackFunc
 	apply    func(*S, any)
 	problems error
 }
@@ -76,12 +75,11 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		report("the state cannot be stored in a snapshot (a negative SnapshotEvery does without): %w", err)
 	}
 
-	e.Commands, e.Events = slices.Clone(e.Commands), slices.Clone(e.Events) // the caller's may change
+	e.Commands, e.Events, e.Upcasters = slices.Clone(e.Commands), slices.Clone(e.Events), slices.Clone(e.Upcasters) // the caller's may change
 	d := &kind[S]{
 		service:  e.Service,
 		commands: make(map[string]*Command[S]),
 		byName:   make(map[string]*Event[S]),
-		byURL:    make(map[string]*Event[S]),
 		byType:   make(map[reflect.Type]*Event[S]),
 		states:   states,
 		fresh:    e.New,
@@ -136,12 +134,14 @@ func (e Entity[S]) Definition() (*def.Entity, error) {
 		case d.byType[v.typ] != nil:
 			report("event type %v is listed twice, as %q and %q", v.typ, d.byType[v.typ].name, v.name)
 		default:
-			d.byName[v.name], d.byURL[v.typeURL()], d.byType[v.typ] = v, v, v
-			if m := v.message(); m != nil {
+			d.byName[v.name], d.byType[v.typ] = v, v
+			if m := v.shape.message(); m != nil {
 				out.Messages = append(out.Messages, m)
 			}
 		}
 	}
+	messages, upcastProblems := d.sources(e.Upcasters)
+	out.Messages, problems = append(out.Messages, messages...), append(problems, upcastProblems...)
 	return out, errors.Join(problems...)
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"unicode"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/sdk"
@@ -19,7 +18,6 @@ import (
 type (
 	runFunc[S any] func(context.Context, *Turn[S], *anypb.Any) (*anypb.Any, error)
 	packFunc       func(event any) (*anypb.Any, error)
-	unpackFunc     func(*anypb.Any) (any, error)
 )
 
 // Handle binds a method to its handler. The handler's error refuses the command: the code and text of an *sdk.Error
@@ -52,25 +50,26 @@ func Handle[S, In, Out any](
 // On binds a kind of event to its applier. The name is stored with each event and must never change; the Go type and its
 // place may. E is a struct or a pointer to a generated protobuf message.
 func On[S, E any](name string, apply func(state *S, event E)) Event[S] {
-	events, err := codec.For[E](name)
-	v := Event[S]{name: name, typ: reflect.TypeFor[E](), typeURL: events.TypeURL, message: events.Descriptor}
-	var problems []error
-	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool {
-		return r == '/' || unicode.IsSpace(r) || unicode.IsControl(r)
-	}) {
-		problems = append(problems, fmt.Errorf("a name has 1 to %d bytes and neither space nor slash", maxName))
-	}
-	if err == nil && v.typ.Kind() != reflect.Struct && !v.typ.Implements(reflect.TypeFor[proto.Message]()) {
-		err = fmt.Errorf("%v is neither a struct nor a pointer to a protobuf message", v.typ)
-	}
+	events, _ := codec.For[E](name)
+	stored, err := shapeOf[E](name)
+	v := Event[S]{name: name, typ: reflect.TypeFor[E](), shape: stored}
+	problems := []error{checkName(name)}
 	if apply == nil {
 		problems = append(problems, errors.New("the applier is nil"))
 	}
 	v.problems = errors.Join(append(problems, err)...)
 	v.pack = func(event any) (*anypb.Any, error) { return events.Pack(event.(E)) }
-	v.unpack = func(p *anypb.Any) (any, error) { return events.Unpack(p) }
 	v.apply = func(s *S, event any) { apply(s, event.(E)) }
 	return v
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool {
+		return r == '/' || unicode.IsSpace(r) || unicode.IsControl(r)
+	}) {
+		return fmt.Errorf("a name has 1 to %d bytes and neither space nor slash", maxName)
+	}
+	return nil
 }
 
 // maxName is the longest name of an event, in bytes.

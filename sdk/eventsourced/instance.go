@@ -17,10 +17,12 @@ type kind[S any] struct {
 	service  string
 	commands map[string]*Command[S]
 	byName   map[string]*Event[S]
-	byURL    map[string]*Event[S]
 	byType   map[reflect.Type]*Event[S]
-	states   codec.Codec[*S]
-	fresh    func() *S
+	// stored are the sources by name; one name has more only if the types of the payloads differ.
+	stored map[string][]*source[S]
+	byURL  map[string]*source[S]
+	states codec.Codec[*S]
+	fresh  func() *S
 }
 
 func (k *kind[S]) open(id string) def.Instance {
@@ -86,26 +88,27 @@ func (e *instance[S]) Apply(stored def.Event) error {
 	if e.fault != nil {
 		return e.fault
 	}
-	v, ok := e.kind.byName[stored.Name]
+	from, ok := e.kind.find(stored.Name, stored.Payload.GetTypeUrl())
 	if !ok {
-		// The name may be missing, or be one that another SDK's journal took from the type.
-		if v, ok = e.kind.byURL[stored.Payload.GetTypeUrl()]; !ok {
-			return fmt.Errorf("the event %q of type %s is not among the Events of %s (%s)", stored.Name,
-				stored.Payload.GetTypeUrl(), e.kind.service, turn.Names(e.kind.byName))
-		}
+		return fmt.Errorf("the event %q of type %s is not among the Events and Upcasters of %s (%s)", stored.Name,
+			stored.Payload.GetTypeUrl(), e.kind.service, turn.Names(e.kind.stored))
 	}
 	var err error
 	fault := def.Contain(func() {
 		var event any
-		if event, err = v.unpack(stored.Payload); err == nil {
-			v.apply(e.state, event)
+		if event, err = from.shape.unpack(stored.Payload); err != nil {
+			return
 		}
+		for _, step := range from.steps {
+			event = step(event)
+		}
+		from.event.apply(e.state, event)
 	})
 	if fault != nil {
 		err = fault
 	}
 	if err != nil {
-		return fmt.Errorf("apply event %q: %w", v.name, err)
+		return fmt.Errorf("apply event %q: %w", from.name, err)
 	}
 	return nil
 }

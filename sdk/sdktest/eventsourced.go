@@ -13,7 +13,6 @@ import (
 // eventSourced is an event-sourced subject.
 type eventSourced struct {
 	harness *Harness
-	events  []def.Event
 	// latest is the snapshot that the entity attached last; nil for none.
 	latest *pb.EventSourcedSnapshot
 	live   *session.EventSourced
@@ -34,7 +33,7 @@ func (s *eventSourced) replay(snapshot *pb.EventSourcedSnapshot) *session.EventS
 		EntityId:    h.id,
 		Snapshot:    snapshot,
 	}}})
-	for i, e := range s.events[snapshot.GetSnapshotSequence():] {
+	for i, e := range h.events[snapshot.GetSnapshotSequence():] {
 		s.step(live, &pb.EventSourcedStreamIn{Message: &pb.EventSourcedStreamIn_Event{Event: &pb.EventSourcedEvent{
 			Sequence: snapshot.GetSnapshotSequence() + int64(i) + 1,
 			Payload:  e.Payload,
@@ -48,10 +47,10 @@ func (s *eventSourced) handle(c *cloudstate.Command) answer {
 	s.harness.t.Helper()
 	reply := s.step(s.live, &pb.EventSourcedStreamIn{Message: &pb.EventSourcedStreamIn_Command{Command: c}}).GetReply()
 	for i, e := range reply.GetEvents() {
-		s.events = append(s.events, def.Event{Name: reply.GetEventNames()[i], Payload: e})
+		s.harness.events = append(s.harness.events, def.Event{Name: reply.GetEventNames()[i], Payload: e})
 	}
 	if snapshot := reply.GetSnapshot(); snapshot != nil {
-		s.latest = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.events)), Snapshot: snapshot}
+		s.latest = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.harness.events)), Snapshot: snapshot}
 	}
 	return answer{
 		command:  reply.GetCommandId(),
@@ -92,34 +91,20 @@ func (s *eventSourced) check(after string) {
 		h.t.Errorf("after %s: %v", after, err)
 		return
 	}
-	restored := s.replay(&pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.events)), Snapshot: snapshot})
+	restored := s.replay(&pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.harness.events)), Snapshot: snapshot})
 	if d := difference(live, restored.Instance().State()); d != "" {
 		h.t.Errorf("after %s the live state differs from its own snapshot: %s", after, fmt.Sprintf(d, "restored"))
 	}
 }
 
-func (s *eventSourced) given(v any) error {
-	e, err := s.live.Instance().Encode(v)
-	if err == nil {
-		s.events = append(s.events, e)
-	}
-	return err
-}
+func (s *eventSourced) encode(v any) (def.Event, error) { return s.live.Instance().Encode(v) }
 
 func (s *eventSourced) snapshot() error {
 	snapshot, err := s.live.Instance().Snapshot()
 	if err == nil {
-		s.latest = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.events)), Snapshot: snapshot}
+		s.latest = &pb.EventSourcedSnapshot{SnapshotSequence: int64(len(s.harness.events)), Snapshot: snapshot}
 	}
 	return err
-}
-
-func (s *eventSourced) journal() []string {
-	names := make([]string, len(s.events))
-	for i, e := range s.events {
-		names[i] = e.Name
-	}
-	return names
 }
 
 func (s *eventSourced) state() any { return s.live.Instance().State() }

@@ -27,6 +27,7 @@ type Harness struct {
 	entity  *def.Entity
 	id      string
 	command int64
+	events  []def.Event // all that are stored
 	subject subject
 }
 
@@ -39,12 +40,10 @@ type subject interface {
 	handle(c *cloudstate.Command) answer
 	// check compares the live state with what is stored.
 	check(after string)
-	// given stores an event, or a value.
-	given(v any) error
+	// encode makes an event of what Given takes.
+	encode(v any) (def.Event, error)
 	// snapshot stores one.
 	snapshot() error
-	// journal names the events.
-	journal() []string
 	// state points to the live state, or is it.
 	state() any
 }
@@ -121,7 +120,7 @@ func Do[In, Out any](h *Harness, method sdk.Method[In, Out], in In) Result[Out] 
 		Id:       h.command,
 		Name:     method.Name(),
 		Payload:  payload,
-		Sequence: int64(len(h.subject.journal())),
+		Sequence: int64(len(h.events)),
 	})
 	if a.command != h.command {
 		h.t.Fatalf("%s: reply to command %d, want %d", method, a.command, h.command)
@@ -155,7 +154,7 @@ func (h *Harness) failure(f *cloudstate.Failure) *sdk.Error {
 		Code:     code,
 		Message:  f.GetDescription(),
 		Entity:   h.entity.Service + "/" + h.id,
-		Sequence: int64(len(h.subject.journal())),
+		Sequence: int64(len(h.events)),
 	}
 }
 
@@ -178,9 +177,11 @@ func State[S any](h *Harness) *S {
 func (h *Harness) Given(past ...any) {
 	h.t.Helper()
 	for _, v := range past {
-		if err := h.subject.given(v); err != nil {
+		e, err := h.subject.encode(v)
+		if err != nil {
 			h.t.Fatalf("given %T: %v", v, err)
 		}
+		h.events = append(h.events, e)
 	}
 	h.Reopen()
 	h.subject.check("what was given")
@@ -203,7 +204,13 @@ func (h *Harness) Snapshot() {
 }
 
 // Journal returns the names of all the entity's events. A value entity's are "updated" and "deleted".
-func (h *Harness) Journal() []string { return h.subject.journal() }
+func (h *Harness) Journal() []string {
+	names := make([]string, len(h.events))
+	for i, e := range h.events {
+		names[i] = e.Name
+	}
+	return names
+}
 
 // logger is the session's.
 func (h *Harness) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h.t.Output(), nil)) }

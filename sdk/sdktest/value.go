@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/session"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	pb "github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
@@ -22,8 +22,6 @@ const (
 // valueEntity is a subject of the value kind.
 type valueEntity struct {
 	harness *Harness
-	stored  *anypb.Any // nil for none
-	events  []string
 	live    *session.Value
 }
 
@@ -54,7 +52,7 @@ func (s *valueEntity) load() *session.Value {
 	s.step(live, &pb.ValueEntityStreamIn{Message: &pb.ValueEntityStreamIn_Init{Init: &pb.ValueEntityInit{
 		ServiceName: h.entity.Service,
 		EntityId:    h.id,
-		State:       &pb.ValueEntityInitState{Value: s.stored},
+		State:       &pb.ValueEntityInitState{Value: s.stored()},
 	}}})
 	return live
 }
@@ -65,12 +63,29 @@ func (s *valueEntity) handle(c *cloudstate.Command) answer {
 	a := answer{command: reply.GetCommandId(), action: reply.GetClientAction(), effects: reply.GetSideEffects()}
 	switch action := reply.GetStateAction().GetAction().(type) {
 	case *pb.ValueEntityAction_Update:
-		s.stored, a.events = action.Update.GetValue(), []string{updated}
+		s.record(def.Event{Name: updated, Payload: action.Update.GetValue()}, &a)
 	case *pb.ValueEntityAction_Delete:
-		s.stored, a.events = nil, []string{deleted}
+		s.record(gone(), &a)
 	}
-	s.events = append(s.events, a.events...)
 	return a
+}
+
+func (s *valueEntity) record(e def.Event, a *answer) {
+	s.harness.events, a.events = append(s.harness.events, e), []string{e.Name}
+}
+
+// stored is the value that the last event says; nil for none.
+func (s *valueEntity) stored() *anypb.Any {
+	events := s.harness.events
+	if len(events) == 0 || events[len(events)-1].Name == deleted {
+		return nil
+	}
+	return events[len(events)-1].Payload
+}
+
+// gone is the event of a value that was deleted.
+func gone() def.Event {
+	return def.Event{Name: deleted, Payload: &anypb.Any{TypeUrl: "type.googleapis.com/google.protobuf.Empty"}}
 }
 
 func (s *valueEntity) step(live *session.Value, in *pb.ValueEntityStreamIn) *pb.ValueEntityStreamOut {
@@ -96,7 +111,7 @@ func (s *valueEntity) check(after string) {
 	if d := difference(live, s.decode(s.load().Value())); d != "" {
 		h.t.Errorf("after %s the live value differs from the stored one: %s", after, fmt.Sprintf(d, "stored"))
 	}
-	if s.stored == nil {
+	if s.stored() == nil {
 		return
 	}
 	again, err := h.entity.Value.Encode(live)
@@ -109,20 +124,15 @@ func (s *valueEntity) check(after string) {
 	}
 }
 
-func (s *valueEntity) given(v any) (err error) {
-	name := deleted
-	s.stored = nil
-	if v != nil {
-		name = updated
-		s.stored, err = s.harness.entity.Value.Encode(v)
+func (s *valueEntity) encode(v any) (def.Event, error) {
+	if v == nil {
+		return gone(), nil
 	}
-	s.events = append(s.events, name)
-	return err
+	value, err := s.harness.entity.Value.Encode(v)
+	return def.Event{Name: updated, Payload: value}, err
 }
 
 func (s *valueEntity) snapshot() error { return errors.New("a value entity has no snapshots") }
-
-func (s *valueEntity) journal() []string { return slices.Clone(s.events) }
 
 func (s *valueEntity) decode(value *anypb.Any) any {
 	h := s.harness

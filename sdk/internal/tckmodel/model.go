@@ -1,5 +1,6 @@
-// Package tckmodel holds the event-sourced services of Cloudstate's conformance tests, built with this SDK. Forwards and
-// effects are refused until the SDK offers them.
+// Package tckmodel holds the event-sourced services of Cloudstate's conformance tests, built with this SDK. The other
+// kinds are in packages of their own below it, because their messages have the same names; the command in cmd serves all
+// of them.
 package tckmodel
 
 //go:generate sh -c "cd ../../.. && go tool -modfile=.ci/tools/go.mod buf generate . --config .ci/buf.yaml --template .ci/buf.gen.yaml --path sdk/internal/tckmodel/tckmodel.proto"
@@ -53,15 +54,25 @@ var Configured = eventsourced.Entity[Persisted]{
 }
 
 func process(_ context.Context, t *turn, in *Request) (*Response, error) {
+	forward := ""
 	for _, a := range in.GetActions() {
 		switch a := a.GetAction().(type) {
 		case *RequestAction_Emit:
 			t.Emit(&Persisted{Value: a.Emit.GetValue()})
+		case *RequestAction_Forward:
+			forward = a.Forward.GetId()
+		case *RequestAction_Effect:
+			var options []sdk.EffectOption
+			if a.Effect.GetSynchronous() {
+				options = append(options, sdk.Synchronous())
+			}
+			eventsourced.Effect(t, CallTwo.On(a.Effect.GetId(), &Request{Id: a.Effect.GetId()}), options...)
 		case *RequestAction_Fail:
 			return nil, sdk.Errorf(sdk.CodeUnknown, "%s", a.Fail.GetMessage())
-		default:
-			return nil, sdk.Errorf(sdk.CodeUnimplemented, "%T is not offered", a)
 		}
+	}
+	if forward != "" {
+		return eventsourced.Forward(t, CallTwo.On(forward, &Request{Id: forward}))
 	}
 	return &Response{Message: t.State().GetValue()}, nil
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/dapr-entities/entities/sdk/sdktest"
 )
 
-// The cases E-M01 to E-M21 of Cloudstate's conformance tests, without those that forward or have effects, over a real
-// gRPC connection. Replies must be exactly equal, so to a peer that announces no extension nothing of them may be sent.
+// The cases E-M01 to E-M21 of Cloudstate's conformance tests, over a real gRPC connection. Replies must be exactly equal, so to a peer that announces no extension nothing of them may be sent.
 
 const service = "cloudstate.tck.model.EventSourcedTckModel"
 
@@ -107,6 +106,24 @@ func TestModel(t *testing.T) {
 			command(1, reply(1, "ABCDEFG"))}}},
 		{"a snapshot holds the events after the multiple", [][]frame{{start(nil),
 			command(1, snapshot(reply(1, "ABCDEFG", "A", "B", "C", "D", "E", "F", "G")), emit("A", "B", "C", "D", "E", "F", "G")...)}}},
+		{"E-M10 forward to second service", [][]frame{{start(nil), command(1, reply(1, "ABC", "A", "B", "C"), emit("A", "B", "C")...),
+			command(2, forward(2, "id"), forwardTo("id")), command(3, reply(3, "ABC"))}}},
+		{"E-M11 forward with emitted events", [][]frame{{start(nil),
+			command(1, forward(1, "id", "A"), append(emit("A"), forwardTo("id"))...)}}},
+		{"E-M12 forward with emitted events and snapshot", [][]frame{{start(nil),
+			command(1, reply(1, "ABC", "A", "B", "C"), emit("A", "B", "C")...),
+			command(2, withSnapshot(forward(2, "id", "D", "E"), "ABCDE"), append(emit("D", "E"), forwardTo("id"))...)}}},
+		{"E-M13 reply with side effect", [][]frame{{start(nil), command(1, reply(1, "ABC", "A", "B", "C"), emit("A", "B", "C")...),
+			command(2, effects(reply(2, "ABC"), false, "id"), effectOn(false, "id")...), command(3, reply(3, "ABC"))}}},
+		{"E-M14 synchronous side effect", [][]frame{{start(nil),
+			command(1, effects(reply(1, ""), true, "id"), effectOn(true, "id")...)}}},
+		{"E-M15 forward and side effect", [][]frame{{start(nil),
+			command(1, effects(forward(1, "id"), false, "id"), append(effectOn(false, "id"), forwardTo("id"))...)}}},
+		{"E-M16 reply with multiple side effects", [][]frame{{start(nil),
+			command(1, effects(reply(1, ""), false, "1", "2", "3"), effectOn(false, "1", "2", "3")...)}}},
+		{"E-M17 reply with multiple side effects, events, and snapshot", [][]frame{{start(nil),
+			command(1, effects(snapshot(reply(1, "ABCDE", "A", "B", "C", "D", "E")), false, "1", "2", "3"),
+				append(emit("A", "B", "C", "D", "E"), effectOn(false, "1", "2", "3")...)...)}}},
 		{"E-M18 failure action", [][]frame{{start(nil), command(1, failure(1, "expected failure", false), fail("expected failure"))}}},
 		{"E-M19 connection after failure action", [][]frame{{start(nil), command(1, reply(1, "A", "A"), emit("A")...),
 			command(2, failure(2, "expected failure", false), fail("expected failure")), command(3, reply(3, "A"))}}},
@@ -118,6 +135,8 @@ func TestModel(t *testing.T) {
 			command(2, failure(2, "failure 2", true), append(emit("6"), fail("failure 2"), emit("7")[0])...),
 		}, {start(nil), event(1, "A"), event(2, "B"), event(3, "C"), event(4, "D"),
 			command(1, snapshot(reply(1, "ABCDE", "E")), emit("E")...)}}},
+		{"E-M21 failure actions do not allow side effects", [][]frame{{start(nil),
+			command(1, failure(1, "expected failure", false), append(effectOn(false, "id"), fail("expected failure"))...)}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -181,6 +200,41 @@ func reply(id int64, message string, events ...string) *pb.EventSourcedStreamOut
 		r.Events = append(r.Events, persisted(e))
 	}
 	return &pb.EventSourcedStreamOut{Message: &pb.EventSourcedStreamOut_Reply{Reply: r}}
+}
+
+func forwardTo(id string) *tckmodel.RequestAction {
+	return &tckmodel.RequestAction{Action: &tckmodel.RequestAction_Forward{Forward: &tckmodel.Forward{Id: id}}}
+}
+
+func effectOn(synchronous bool, ids ...string) (actions []*tckmodel.RequestAction) {
+	for _, id := range ids {
+		actions = append(actions, &tckmodel.RequestAction{Action: &tckmodel.RequestAction_Effect{
+			Effect: &tckmodel.Effect{Id: id, Synchronous: synchronous}}})
+	}
+	return actions
+}
+
+// forward is a reply that hands the command on to the second service.
+func forward(id int64, target string, events ...string) *pb.EventSourcedStreamOut {
+	out := reply(id, "", events...)
+	out.GetReply().ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Forward{Forward: &cloudstate.Forward{
+		ServiceName: "cloudstate.tck.model.EventSourcedTwo", CommandName: "Call", Payload: pack(&tckmodel.Request{Id: target})}}}
+	return out
+}
+
+// effects adds those on the second service.
+func effects(out *pb.EventSourcedStreamOut, synchronous bool, ids ...string) *pb.EventSourcedStreamOut {
+	for _, id := range ids {
+		out.GetReply().SideEffects = append(out.GetReply().SideEffects, &cloudstate.SideEffect{
+			ServiceName: "cloudstate.tck.model.EventSourcedTwo", CommandName: "Call",
+			Payload: pack(&tckmodel.Request{Id: id}), Synchronous: synchronous})
+	}
+	return out
+}
+
+func withSnapshot(out *pb.EventSourcedStreamOut, state string) *pb.EventSourcedStreamOut {
+	out.GetReply().Snapshot = persisted(state)
+	return out
 }
 
 // snapshot adds one of the state that the reply shows.
