@@ -36,7 +36,12 @@ func (m Method[In, Out]) On(id string, in In) Call[In, Out] {
 	return Call[In, Out]{Method: m, ID: id, Input: in}
 }
 
-// Call is a command for one entity, not yet sent. Invoke sends it.
+// With addresses the method to an action, which has no id; or to the entity that a key field of a protobuf input names.
+func (m Method[In, Out]) With(in In) Call[In, Out] {
+	return Call[In, Out]{Method: m, Input: in}
+}
+
+// Call is a command for one entity or action, not yet sent. Invoke sends it.
 type Call[In, Out any] struct {
 	Method Method[In, Out]
 	ID     string

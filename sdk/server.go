@@ -112,7 +112,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	cloudstate.RegisterEntityDiscoveryServer(server, &discovery{spec: spec, peer: &streams.peer, log: s.config.Logger})
 	eventsourced.RegisterEventSourcedServer(server, eventSourced{streams: streams})
 	valueentity.RegisterValueEntityServer(server, valueEntity{streams: streams})
-	action.RegisterActionProtocolServer(server, &calls{streams: streams})
+	action.RegisterActionProtocolServer(server, actions{streams: streams})
 	grpc_health_v1.RegisterHealthServer(server, health)
 
 	var owned sync.WaitGroup

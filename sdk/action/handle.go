@@ -3,14 +3,13 @@ package action
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
+	"reflect"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/sdk"
-	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
@@ -25,14 +24,15 @@ func Handle[In, Out any](
 	handler func(ctx context.Context, t *Turn, in In) (Out, error),
 	options ...sdk.MethodOption,
 ) Method {
-	m, in, out := bind(method, handler == nil, options)
+	b := turn.Bind(method, handler == nil, options)
+	m := shaped(b, false, false)
 	m.run = func(ctx context.Context, t *Turn) (*anypb.Any, error) {
-		input, err := receive(t, m.name, in)
+		input, err := receive(t, b)
 		if err != nil {
 			return nil, err
 		}
 		reply, err := handler(ctx, t, input)
-		return answer(t, m.name, out, reply, err)
+		return b.Encode(&t.sent, reply, err)
 	}
 	return m
 }
@@ -45,11 +45,11 @@ func HandleIn[In, Out any](
 	handler func(ctx context.Context, t *Turn, in iter.Seq2[In, error]) (Out, error),
 	options ...sdk.MethodOption,
 ) Method {
-	m, in, out := bind(sdk.Method[In, Out](method), handler == nil, options)
-	m.method = shaped(m.method, true, false)
+	b := turn.Bind(sdk.Method[In, Out](method), handler == nil, options)
+	m := shaped(b, true, false)
 	m.run = func(ctx context.Context, t *Turn) (*anypb.Any, error) {
-		reply, err := handler(ctx, t, inputs(t, m.name, in))
-		return answer(t, m.name, out, reply, err)
+		reply, err := handler(ctx, t, inputs(t, b))
+		return b.Encode(&t.sent, reply, err)
 	}
 	return m
 }
@@ -62,14 +62,14 @@ func HandleOut[In, Out any](
 	handler func(ctx context.Context, t *Turn, in In, send func(Out) error) error,
 	options ...sdk.MethodOption,
 ) Method {
-	m, in, out := bind(sdk.Method[In, Out](method), handler == nil, options)
-	m.method, m.out = shaped(m.method, false, true), out.Name
+	b := turn.Bind(sdk.Method[In, Out](method), handler == nil, options)
+	m := shaped(b, false, true)
 	m.run = func(ctx context.Context, t *Turn) (*anypb.Any, error) {
-		input, err := receive(t, m.name, in)
+		input, err := receive(t, b)
 		if err != nil {
 			return nil, err
 		}
-		return nil, handler(ctx, t, input, sender(t, m.name, out))
+		return nil, handler(ctx, t, input, sender(t, b))
 	}
 	return m
 }
@@ -81,68 +81,46 @@ func HandleDuplex[In, Out any](
 	handler func(ctx context.Context, t *Turn, in iter.Seq2[In, error], send func(Out) error) error,
 	options ...sdk.MethodOption,
 ) Method {
-	m, in, out := bind(sdk.Method[In, Out](method), handler == nil, options)
-	m.method, m.out = shaped(m.method, true, true), out.Name
+	b := turn.Bind(sdk.Method[In, Out](method), handler == nil, options)
+	m := shaped(b, true, true)
 	m.run = func(ctx context.Context, t *Turn) (*anypb.Any, error) {
-		return nil, handler(ctx, t, inputs(t, m.name, in), sender(t, m.name, out))
+		return nil, handler(ctx, t, inputs(t, b), sender(t, b))
 	}
 	return m
 }
 
-// bind does what all shapes share.
-func bind[In, Out any](method sdk.Method[In, Out], missing bool, options []sdk.MethodOption) (Method, codec.Codec[In], codec.Codec[Out]) {
-	m := Method{service: method.Service(), name: method.Name()}
-	in, inErr := codec.For[In](m.name + ".in")
-	out, outErr := codec.For[Out](m.name + ".out")
-	name := m.name
-	m.method = func() (def.Method, error) { return turn.Method(name, in, out, options) }
-	var problems []error
-	if m.name == "" || m.service == "" {
-		problems = append(problems, fmt.Errorf("method %q is not of the form package.Service/Method", string(method)))
+// shaped is a method of that shape, without its run.
+func shaped[In, Out any](b turn.Binding[In, Out], in, out bool) Method {
+	m := Method{service: b.Service, name: b.Name, err: b.Err}
+	m.method = func() (def.Method, error) {
+		d, err := b.Method()
+		d.StreamedIn, d.StreamedOut = in, out
+		return d, err
 	}
-	if inErr != nil {
-		problems = append(problems, fmt.Errorf("input: %w", inErr))
+	if out {
+		m.replies = reflect.TypeFor[Out]()
 	}
-	if outErr != nil {
-		problems = append(problems, fmt.Errorf("reply: %w", outErr))
-	}
-	if missing {
-		problems = append(problems, errors.New("the handler is nil"))
-	}
-	m.err = errors.Join(problems...)
-	return m, in, out
-}
-
-func shaped(method func() (def.Method, error), in, out bool) func() (def.Method, error) {
-	return func() (def.Method, error) {
-		m, err := method()
-		m.StreamedIn, m.StreamedOut = in, out
-		return m, err
-	}
+	return m
 }
 
 // receive takes the next input. Its error is io.EOF after the last one, or else for the handler.
-func receive[In any](t *Turn, name string, in codec.Codec[In]) (In, error) {
+func receive[In, Out any](t *Turn, b turn.Binding[In, Out]) (In, error) {
 	payload, err := t.receive()
 	if err != nil {
 		var none In
 		if !errors.Is(err, io.EOF) {
-			err = sdk.Errorf(codeOf(err), "receive an input of %s: %w", name, err)
+			err = sdk.Errorf(codeOf(err), "receive an input of %s: %w", b.Name, err)
 		}
 		return none, err
 	}
-	input, err := in.Unpack(payload)
-	if err != nil {
-		return input, sdk.Errorf(sdk.CodeInvalidArgument, "decode the input of %s: %w", name, err)
-	}
-	return input, nil
+	return b.Decode(payload)
 }
 
-func inputs[In any](t *Turn, name string, in codec.Codec[In]) iter.Seq2[In, error] {
+func inputs[In, Out any](t *Turn, b turn.Binding[In, Out]) iter.Seq2[In, error] {
 	over := false
 	return func(yield func(In, error) bool) {
 		for !over {
-			input, err := receive(t, name, in)
+			input, err := receive(t, b)
 			if over = err != nil; over && errors.Is(err, io.EOF) {
 				return
 			}
@@ -153,27 +131,12 @@ func inputs[In any](t *Turn, name string, in codec.Codec[In]) iter.Seq2[In, erro
 	}
 }
 
-func answer[Out any](t *Turn, name string, out codec.Codec[Out], reply Out, err error) (*anypb.Any, error) {
-	if err != nil || t.forwarded() {
-		return nil, err
-	}
-	return pack(name, out, reply)
-}
-
-func sender[Out any](t *Turn, name string, out codec.Codec[Out]) func(Out) error {
+func sender[In, Out any](t *Turn, b turn.Binding[In, Out]) func(Out) error {
 	return func(reply Out) error {
-		p, err := pack(name, out, reply)
+		p, err := b.Encode(nil, reply, nil)
 		if err != nil {
 			return err
 		}
 		return t.send(func(r *def.Response) { r.Reply = p })
 	}
-}
-
-func pack[Out any](name string, out codec.Codec[Out], reply Out) (*anypb.Any, error) {
-	p, err := out.Pack(reply)
-	if err != nil {
-		return nil, sdk.Errorf(sdk.CodeInternal, "encode the reply of %s: %w", name, err)
-	}
-	return p, nil
 }

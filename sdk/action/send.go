@@ -3,9 +3,9 @@ package action
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/dapr-entities/entities/sdk"
-	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/turn"
 )
@@ -36,7 +36,7 @@ func Effect[In, Out any](t *Turn, call sdk.Call[In, Out], options ...sdk.EffectO
 // with streamed replies use SendForward.
 func Forward[In, Out any](t *Turn, call sdk.Call[In, Out], options ...sdk.ForwardOption) (Out, error) {
 	defer t.live().Unlock()
-	if t.out != nil {
+	if t.replies != nil {
 		t.refuse(fmt.Errorf("forward to %s: the replies are streamed; use SendForward", call.Method))
 	}
 	t.refuse(turn.Forward(&t.sent, call, options))
@@ -57,13 +57,13 @@ func SendForward[In, Out any](t *Turn, call sdk.Call[In, Out], options ...sdk.Fo
 
 func encodeForward[In, Out any](t *Turn, call sdk.Call[In, Out], options []sdk.ForwardOption) (*def.Call, error) {
 	defer t.live().Unlock()
-	if t.out == nil {
+	if t.replies == nil {
 		return nil, errors.New("send a forward: the method replies once; return Forward")
 	}
 	var s turn.Sent
 	t.refuse(turn.Forward(&s, call, options))
-	if replies, err := codec.For[Out](t.call.Name + ".out"); err != nil || replies.Name() != t.out() {
-		t.refuse(fmt.Errorf("forward to %s: it replies %s, want %s", call.Method, replies.Name(), t.out()))
+	if replies := reflect.TypeFor[Out](); replies != t.replies {
+		t.refuse(fmt.Errorf("forward to %s: it replies %v, want %v", call.Method, replies, t.replies))
 	}
 	return s.Forward, nil
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"reflect"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -32,9 +31,9 @@ type Method struct {
 	method func() (def.Method, error)
 	// run returns the reply of a handler that replies once.
 	run func(context.Context, *Turn) (*anypb.Any, error)
-	// out is the type of the replies, if there may be any number.
-	out func() string
-	err error
+	// replies is the type of the replies, if there may be any number; else nil.
+	replies reflect.Type
+	err     error
 }
 
 // Definition is called by package sdk and reports every problem of the service.
@@ -84,10 +83,9 @@ type kind struct {
 func (k *kind) act(ctx context.Context, call def.Invocation) *def.Response {
 	m, ok := k.methods[call.Name]
 	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(k.methods)), ", ")
-		return &def.Response{Failure: turn.Unknown(k.service, call.Name, known)}
+		return &def.Response{Failure: turn.Unknown(k.service, call.Name, turn.Names(k.methods))}
 	}
-	t := &Turn{call: call, out: m.out}
+	t := &Turn{call: call, replies: m.replies}
 	var (
 		reply *anypb.Any
 		err   error
@@ -106,7 +104,7 @@ func (k *kind) act(ctx context.Context, call def.Invocation) *def.Response {
 	}
 	r := &def.Response{Reply: reply, Forward: sent.Forward, Effects: sent.Effects}
 	switch {
-	case m.out != nil && len(r.Effects) == 0:
+	case m.replies != nil && len(r.Effects) == 0:
 		return nil
 	case reply != nil:
 		r.Metadata = metadata

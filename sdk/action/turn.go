@@ -3,6 +3,7 @@ package action
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +20,8 @@ import (
 // Turn is one call being handled. It ends with its handler: to use it later panics. It may be used from the goroutines
 // that a handler starts and waits for.
 type Turn struct {
-	call def.Invocation
-	out  func() string // nil for a handler that replies once
+	call    def.Invocation
+	replies reflect.Type // the type of the replies; nil for a handler that replies once
 
 	sending sync.Mutex // held while a response goes out
 
@@ -82,7 +83,7 @@ func (t *Turn) Flush() error { return t.send(func(*def.Response) {}) }
 
 // send sends a response of several.
 func (t *Turn) send(fill func(*def.Response)) error {
-	if t.out == nil {
+	if t.replies == nil {
 		return sdk.Errorf(sdk.CodeInternal, "%s replies once: its handler returns what it has to say", t.call.Name)
 	}
 	t.sending.Lock()
@@ -125,12 +126,6 @@ func (t *Turn) receive() (*anypb.Any, error) {
 	defer t.mu.Unlock()
 	t.message = in.Metadata
 	return in.Payload, nil
-}
-
-func (t *Turn) forwarded() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.sent.Forward != nil
 }
 
 // end makes the turn unusable and returns what is left of it.

@@ -23,8 +23,8 @@ type (
 // Handle binds a method to its handler. The handler's error refuses the command: the code and text of an *sdk.Error
 // reach the caller, another error is Unknown and reaches it as its text. A handler that fails after it emitted events
 // loses them, and the entity is rebuilt from its journal. A panic is contained: the caller gets Internal, the log gets
-// the stack. ctx ends when the component gives the command up. The options say where commands come from besides callers,
-// and where replies go besides back.
+// the stack. ctx ends when the component gives the command up. The options say where commands come from besides
+// callers, and where replies go besides back.
 func Handle[S, In, Out any](
 	method sdk.Method[In, Out],
 	handler func(ctx context.Context, t *Turn[S], in In) (Out, error),

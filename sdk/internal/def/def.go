@@ -33,10 +33,10 @@ type Entity struct {
 	Messages []protoreflect.MessageDescriptor
 	// New makes the event-sourced entity with that id, as it is before its first event. Nil for other types.
 	New func(id string) Instance
+	// Act carries out one call of an action. Nil for other types.
+	Act func(context.Context, Invocation) *Response
 	// Value is nil for other types.
 	Value Value
-	// Act carries out one call of an action; nil for the other kinds.
-	Act func(context.Context, Invocation) *Response
 }
 
 // Method is one command for discovery. Input and Output are protobuf message names, or names of JSON types; then In or

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 
@@ -54,7 +53,7 @@ func (a *Action) Run(ctx context.Context, receive func() (*pb.ActionCommand, err
 	a.log = a.log.With(keyService, first.GetServiceName(), keyCommand, first.GetName())
 	service := a.services[first.GetServiceName()]
 	if service == nil || service.Act == nil {
-		return send(a.failure(codes.Unimplemented, fmt.Sprintf("there is no action %q; there are %s", first.GetServiceName(), a.known())))
+		return send(a.failure(codes.Unimplemented, fmt.Sprintf("there is no action %q; there are %s", first.GetServiceName(), services(a.services, def.Action))))
 	}
 	if i := slices.IndexFunc(service.Methods, func(m def.Method) bool { return m.Name == first.GetName() }); i >= 0 {
 		if m := service.Methods[i]; m.StreamedIn != a.in || m.StreamedOut != a.out {
@@ -129,17 +128,4 @@ func (a *Action) failure(code codes.Code, text string) *pb.ActionResponse {
 		f.Code = int32(code)
 	}
 	return &pb.ActionResponse{Response: &pb.ActionResponse_Failure{Failure: f}}
-}
-
-func (a *Action) known() string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(a.services)) {
-		if a.services[name].Act != nil {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
 }

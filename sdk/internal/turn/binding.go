@@ -47,8 +47,12 @@ func Bind[In, Out any](method sdk.Method[In, Out], missing bool, options []sdk.M
 	return b
 }
 
-// Method is for discovery. It is asked late: see codec.Codec.
-func (b Binding[In, Out]) Method() (def.Method, error) { return Method(b.Name, b.in, b.out, b.options) }
+// Method is for discovery. It is asked late: see codec.Codec. The error joins what is wrong with the options.
+func (b Binding[In, Out]) Method() (def.Method, error) {
+	m := def.Method{Name: b.Name, Input: b.in.Name(), Output: b.out.Name(), In: b.in.Descriptor(), Out: b.out.Descriptor()}
+	err := declare(&m, b.options)
+	return m, err
+}
 
 // Decode is the handler's input.
 func (b Binding[In, Out]) Decode(payload *anypb.Any) (In, error) {

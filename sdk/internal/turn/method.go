@@ -5,20 +5,18 @@ import (
 	"fmt"
 
 	"github.com/dapr-entities/entities/sdk"
-	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
 )
 
-// Method describes a method for discovery.
-func Method[In, Out any](name string, in codec.Codec[In], out codec.Codec[Out], options []sdk.MethodOption) (def.Method, error) {
-	m := def.Method{Name: name, Input: in.Name(), Output: out.Name(), In: in.Descriptor(), Out: out.Descriptor()}
+// declare carries out the options of a method.
+func declare(m *def.Method, options []sdk.MethodOption) error {
 	var problems []error
 	for _, o := range options {
 		if o == nil {
 			problems = append(problems, errors.New("an option is nil"))
 			continue
 		}
-		if err := o.Method(&m); err != nil {
+		if err := o.Method(m); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -33,5 +31,5 @@ func Method[In, Out any](name string, in codec.Codec[In], out codec.Codec[Out], 
 	case m.EventNamed && source == nil:
 		problems = append(problems, fmt.Errorf("Event(%q) without FromLog or FromTopic", m.Input))
 	}
-	return m, errors.Join(problems...)
+	return errors.Join(problems...)
 }

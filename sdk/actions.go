@@ -10,41 +10,40 @@ import (
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
 )
 
-// calls runs the calls of actions.
-type calls struct {
+// actions serves the calls of actions.
+type actions struct {
 	action.UnimplementedActionProtocolServer
-	streams *streams
+	*streams
 }
 
 // HandleUnary is called for one input and one response.
-func (c *calls) HandleUnary(ctx context.Context, in *action.ActionCommand) (out *action.ActionResponse, err error) {
-	err = c.run(ctx, session.Shape{}, once(in), func(r *action.ActionResponse) error { out = r; return nil })
+func (s actions) HandleUnary(ctx context.Context, in *action.ActionCommand) (out *action.ActionResponse, err error) {
+	err = s.run(ctx, session.Shape{}, once(in), func(r *action.ActionResponse) error { out = r; return nil })
 	return out, err
 }
 
 // HandleStreamedIn is called for any number of inputs and one response.
-func (c *calls) HandleStreamedIn(stream grpc.ClientStreamingServer[action.ActionCommand, action.ActionResponse]) error {
-	return c.run(stream.Context(), session.Shape{StreamedIn: true}, stream.Recv, stream.SendAndClose)
+func (s actions) HandleStreamedIn(stream grpc.ClientStreamingServer[action.ActionCommand, action.ActionResponse]) error {
+	return s.run(stream.Context(), session.Shape{StreamedIn: true}, stream.Recv, stream.SendAndClose)
 }
 
 // HandleStreamedOut is called for one input and any number of responses.
-func (c *calls) HandleStreamedOut(in *action.ActionCommand, stream grpc.ServerStreamingServer[action.ActionResponse]) error {
-	return c.run(stream.Context(), session.Shape{StreamedOut: true}, once(in), stream.Send)
+func (s actions) HandleStreamedOut(in *action.ActionCommand, stream grpc.ServerStreamingServer[action.ActionResponse]) error {
+	return s.run(stream.Context(), session.Shape{StreamedOut: true}, once(in), stream.Send)
 }
 
 // HandleStreamed is called for any number of both.
-func (c *calls) HandleStreamed(stream grpc.BidiStreamingServer[action.ActionCommand, action.ActionResponse]) error {
-	return c.run(stream.Context(), session.Shape{StreamedIn: true, StreamedOut: true}, stream.Recv, stream.Send)
+func (s actions) HandleStreamed(stream grpc.BidiStreamingServer[action.ActionCommand, action.ActionResponse]) error {
+	return s.run(stream.Context(), session.Shape{StreamedIn: true, StreamedOut: true}, stream.Recv, stream.Send)
 }
 
 // run carries out a call in a goroutine of its own, because a handler may end the one that it is in.
-func (c *calls) run(
+func (s actions) run(
 	ctx context.Context,
 	shape session.Shape,
 	receive func() (*action.ActionCommand, error),
 	send func(*action.ActionResponse) error,
 ) error {
-	s := c.streams
 	call := session.NewAction(s.entities, s.announced(), s.log, s.stopping, shape)
 	done := make(chan error, 1)
 	s.workers.Go(func() {
