@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,13 +135,21 @@ func call[In, Out any](
 	if service.Act == nil || service.Service != method.Service() {
 		t.Fatalf("%s is no method of an action %s", method, service.Service)
 	}
+	at := slices.IndexFunc(service.Methods, func(m def.Method) bool { return m.Name == method.Name() })
+	if at < 0 {
+		t.Fatalf("%s is not among the methods of the action %s", method, service.Service)
+	}
+	described := service.Methods[at]
+	if described.StreamedIn != shape.StreamedIn || described.StreamedOut != shape.StreamedOut {
+		t.Fatalf("%s is %s", method, def.Shape(described.StreamedIn, described.StreamedOut))
+	}
 	i := &invocation{t: t, first: &pb.ActionCommand{ServiceName: method.Service(), Name: method.Name()}}
 	for _, o := range options {
 		o(i)
 	}
 	var messages []*pb.ActionCommand
 	for _, v := range in {
-		payload := Any(t, input(service, method.Name()), v)
+		payload := Any(t, described.Input, v)
 		if event, ok := any(v).(*anypb.Any); ok && i.event != nil {
 			payload = event
 		}
@@ -185,16 +194,6 @@ func call[In, Out any](
 		t.Fatalf("%s: %v", method, err)
 	}
 	return responses
-}
-
-// input is the name of the method's input, which is that of an event if it takes one.
-func input(service *def.Entity, method string) string {
-	for _, m := range service.Methods {
-		if m.Name == method {
-			return m.Input
-		}
-	}
-	return method + ".in"
 }
 
 func response[In, Out any](t testing.TB, method sdk.Method[In, Out], in *pb.ActionResponse) Response[Out] {

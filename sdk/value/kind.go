@@ -64,6 +64,10 @@ func (k *kind[S]) Handle(ctx context.Context, id string, value *anypb.Any, comma
 }
 
 func (k *kind[S]) decode(value *anypb.Any) (S, error) {
+	if value == nil && !k.states.IsMessage() {
+		var none S
+		return none, nil
+	}
 	state, err := k.states.Unpack(value)
 	if err != nil {
 		return state, fmt.Errorf("decode the value: %w", err)

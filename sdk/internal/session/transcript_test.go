@@ -35,7 +35,8 @@ var update = flag.Bool("update", false, "write the answers that the session give
 //	-> event <sequence> <name> <type> <JSON>   "-" for no name
 //	-> command <id> <entity> <name> <JSON> [<sequence>]
 //	-> nothing                                 a message without content
-//	<- reply <id> <JSON> [<event>…] [snapshot <JSON>]
+//	<- reply <id> <JSON> [<event>…] [snapshot <JSON>] [effect …] [cancel <key>]
+//	<- forward <id> <target> <payload> …       in place of the reply
 //	<- refused <id> <text> [code] [restart]    an ordinary failure
 //	<- failure <id> <text> [code]              a failure of the stream
 //	<- end
@@ -143,6 +144,9 @@ func wrap(name, text string) *anypb.Any {
 }
 
 func show(a *anypb.Any) string {
+	if name, ok := strings.CutPrefix(a.GetTypeUrl(), "type.googleapis.com/"); ok {
+		return fmt.Sprintf("%s[%x]", name, a.GetValue())
+	}
 	_, _, n := protowire.ConsumeTag(a.GetValue())
 	text, _ := protowire.ConsumeBytes(a.GetValue()[n:])
 	return strings.TrimPrefix(a.GetTypeUrl(), "json.cloudstate.io/") + string(text)
@@ -168,6 +172,8 @@ func render(out *pb.EventSourcedStreamOut) string {
 	if f := r.GetClientAction().GetFailure(); f != nil {
 		b.WriteString("refused")
 		tail(f)
+	} else if f := r.GetClientAction().GetForward(); f != nil {
+		fmt.Fprintf(&b, "forward %d %s", r.GetCommandId(), showForward(f))
 	} else {
 		fmt.Fprintf(&b, "reply %d %s", r.GetCommandId(), show(r.GetClientAction().GetReply().GetPayload()))
 	}
@@ -180,6 +186,7 @@ func render(out *pb.EventSourcedStreamOut) string {
 	if s := r.GetSnapshot(); s != nil {
 		fmt.Fprintf(&b, " snapshot %s", show(s))
 	}
+	b.WriteString(showEffects(r.GetSideEffects()))
 	return b.String()
 }
 
@@ -195,6 +202,7 @@ const (
 	fail     sdk.Method[int, struct{}] = "test.Counter/Fail"
 	explode  sdk.Method[int, struct{}] = "test.Counter/Panic"
 	sequence sdk.Method[int, int64]    = "test.Counter/Sequence"
+	send     sdk.Method[string, int]   = "test.Counter/Send"
 )
 
 var counter = eventsourced.Entity[state]{
@@ -217,6 +225,23 @@ var counter = eventsourced.Entity[state]{
 		}),
 		eventsourced.Handle(sequence, func(_ context.Context, t *eventsourced.Turn[state], _ int) (int64, error) {
 			return t.Sequence(), nil
+		}),
+		eventsourced.Handle(send, func(_ context.Context, t *eventsourced.Turn[state], what string) (int, error) {
+			for word := range strings.SplitSeq(what, "+") {
+				switch call, options, kind := parseSend(word); {
+				case kind == "emit":
+					t.Emit(added{1})
+				case kind == "cancel":
+					eventsourced.Cancel(t, "k")
+				case kind == "forward":
+					return eventsourced.Forward(t, add.On("other", 1), sdk.WithMetadata(sdk.Metadata{{Key: "m", Text: "v"}}))
+				case call != nil:
+					eventsourced.Effect(t, *call, options...)
+				default:
+					eventsourced.Effect(t, add.On("other", 1), options...)
+				}
+			}
+			return t.State().N, nil
 		}),
 	},
 	Events: []eventsourced.Event[state]{
