@@ -52,10 +52,10 @@ func Upcast[Old, New any](name string, convert func(Old) New) Upcaster {
 	return u
 }
 
-// Renamed reads events that were stored under the old name as if their name were the new one: that of an event or of
-// another Upcaster.
-func Renamed(old, new string) Upcaster {
-	return Upcaster{name: old, to: new, problems: checkName(old)}
+// Renamed reads events that were stored under one name as if it were another one: that of an event or of another
+// Upcaster.
+func Renamed(from, to string) Upcaster {
+	return Upcaster{name: from, to: to, problems: checkName(from)}
 }
 
 // shape is how events of one type are stored.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
@@ -80,3 +83,51 @@ type cleanup struct {
 
 func (c *cleanup) Cleanup(f func()) { c.last = f }
 func (c *cleanup) done()            { c.last() }
+
+// A value entity has a value, or none.
+func ExampleValue() {
+	var t example
+	h := sdktest.New(t, notes, "n-1")
+	fmt.Println(sdktest.Value[note](h))
+	sdktest.Do(h, write, "Ada")
+	fmt.Println(sdktest.Value[note](h))
+	// Output:
+	// {} false
+	// {Ada} true
+}
+
+// What a turn sends is compared with the call that it should send.
+func ExampleCallOf() {
+	var t example
+	h := sdktest.New(t, notes, "n-1")
+	got := sdktest.Do(h, share, "n-2")
+	fmt.Println(reflect.DeepEqual(*got.Forward, sdktest.CallOf(t, write.On("n-2", "shared"))))
+	fmt.Println(sdktest.Input(t, write, *got.Forward))
+	// Output:
+	// true
+	// shared
+}
+
+func ExampleInput() {
+	var t example
+	h := sdktest.New(t, notes, "n-1")
+	effect := sdktest.Do(h, remind, 5).Effects[0]
+	fmt.Println(sdktest.Input(t, write, effect.Call), "after", effect.After)
+	// Output: remember after 5s
+}
+
+// A file of stored events is read for ever after.
+func ExampleHarness_GivenFile() {
+	var t example
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("names-%d.jsonl", os.Getpid()))
+	defer os.Remove(path)
+	h := sdktest.New(t, names, "n-1")
+	sdktest.Do(h, do, "Ada")
+	sdktest.Do(h, do, "Grace")
+	h.WriteFile(path) // once, into testdata
+
+	h = sdktest.New(t, names, "n-1")
+	h.GivenFile(path)
+	fmt.Println(sdktest.State[state](h).Names)
+	// Output: [Ada Grace]
+}
