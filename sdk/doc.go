@@ -15,5 +15,8 @@
 //
 //	receipt, err := sdk.Invoke(ctx, client.Dapr(client.Config{}), cart.Checkout.On("cart-42", struct{}{}))
 //
+// An entity, or an action of package sdk/action, forwards a command, asks for effects, takes events from journals and
+// topics, and publishes its replies: see Synchronous, FromLog and ToTopic.
+//
 // Package sdk/sdktest tests handlers without any of that.
 package sdk

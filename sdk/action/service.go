@@ -91,7 +91,7 @@ func (k *kind) act(ctx context.Context, call def.Invocation) *def.Response {
 		err   error
 	)
 	fault := def.Contain(func() { reply, err = m.run(ctx, t) })
-	sent, metadata, refused := t.end()
+	sent, refused := t.end()
 	switch {
 	case refused != nil:
 		return &def.Response{Failure: turn.Broken(k.service, call.Name, refused)}
@@ -107,7 +107,7 @@ func (k *kind) act(ctx context.Context, call def.Invocation) *def.Response {
 	case m.replies != nil && len(r.Effects) == 0:
 		return nil
 	case reply != nil:
-		r.Metadata = metadata
+		r.Metadata = sent.Metadata
 	}
 	return r
 }

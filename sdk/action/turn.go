@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"sync"
 
 	"google.golang.org/grpc/status"
@@ -25,12 +23,11 @@ type Turn struct {
 
 	sending sync.Mutex // held while a response goes out
 
-	mu       sync.Mutex
-	over     bool
-	message  *cloudstate.Metadata // of the input that came last
-	sent     turn.Sent            // since the last response
-	metadata sdk.Metadata         // for the next reply
-	refused  error                // the first effect, forward or metadata that could not be recorded
+	mu      sync.Mutex
+	over    bool
+	message *cloudstate.Metadata // of the input that came last
+	sent    turn.Sent            // since the last response; the metadata since the last reply
+	refused error                // the first effect, forward or metadata that could not be recorded
 }
 
 // Metadata of the call, followed by that of the input that the handler has received last if inputs are streamed.
@@ -57,15 +54,7 @@ func (t *Turn) Stopping() <-chan struct{} {
 // and ce-dataschema make the event's attributes. Failures and forwards take no metadata.
 func (t *Turn) SetMetadata(key, text string) {
 	defer t.live().Unlock()
-	entry := sdk.Entry{Key: key, Text: text}
-	_, err := encode(sdk.Metadata{entry})
-	t.refuse(err)
-	same := func(e sdk.Entry) bool { return strings.EqualFold(e.Key, key) }
-	if i := slices.IndexFunc(t.metadata, same); i >= 0 {
-		t.metadata[i] = entry
-		return
-	}
-	t.metadata = append(t.metadata, entry)
+	t.refuse(turn.SetMetadata(&t.sent, key, text))
 }
 
 // SendFailure sends a failure as one of several responses, with the effects since the response before it, and the stream
@@ -106,13 +95,9 @@ func (t *Turn) response(fill func(*def.Response)) (*def.Response, error) {
 		return nil, sdk.Errorf(sdk.CodeInternal, "send a reply of %s: its handler has returned", t.call.Name)
 	}
 	r := &def.Response{Effects: t.sent.Effects}
-	t.sent = turn.Sent{}
+	t.sent.Effects = nil
 	if fill(r); r.Reply != nil {
-		var err error
-		if r.Metadata, err = encode(t.metadata); err != nil {
-			return nil, err
-		}
-		t.metadata = nil
+		r.Metadata, t.sent.Metadata = t.sent.Metadata, nil
 	}
 	return r, nil
 }
@@ -129,15 +114,11 @@ func (t *Turn) receive() (*anypb.Any, error) {
 }
 
 // end makes the turn unusable and returns what is left of it.
-func (t *Turn) end() (turn.Sent, *cloudstate.Metadata, error) {
+func (t *Turn) end() (turn.Sent, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
-	metadata, err := encode(t.metadata)
-	if t.refused == nil {
-		t.refused = err
-	}
-	return t.sent, metadata, t.refused
+	return t.sent, t.refused
 }
 
 // live locks the turn, or panics if its time is over.
@@ -160,18 +141,6 @@ func (t *Turn) refuse(err error) {
 		t.refused = err
 	}
 	panic(err)
-}
-
-// encode puts metadata on the wire; none is nil.
-func encode(m sdk.Metadata) (*cloudstate.Metadata, error) {
-	if len(m) == 0 {
-		return nil, nil
-	}
-	var c def.Call
-	if err := sdk.WithMetadata(m).Forward(&c); err != nil {
-		return nil, fmt.Errorf("metadata of the reply: %w", err)
-	}
-	return c.Metadata, nil
 }
 
 // codeOf an error of the stream.

@@ -138,7 +138,13 @@ func (e *instance[S]) Handle(ctx context.Context, command def.Command) def.Resul
 		f.Spoilt = len(t.events) > 0
 		return def.Result{Failure: f}
 	default:
-		return def.Result{Reply: reply, Forward: t.sent.Forward, Events: t.events, Effects: t.sent.Effects}
+		return def.Result{
+			Reply:    reply,
+			Metadata: t.sent.Metadata,
+			Forward:  t.sent.Forward,
+			Events:   t.events,
+			Effects:  t.sent.Effects,
+		}
 	}
 }
 

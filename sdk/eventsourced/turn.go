@@ -70,6 +70,14 @@ func (t *Turn[S]) Metadata() sdk.Metadata {
 	return turn.Metadata(t.command.Metadata)
 }
 
+// SetMetadata sends a text along with the reply, in place of an earlier one with the same key. Callers get it as a header.
+// Where the method's replies are published (sdk.ToTopic), the keys ce-id, ce-type, ce-source, ce-subject, ce-time and
+// ce-dataschema make the event's attributes. Failures and forwards take no metadata.
+func (t *Turn[S]) SetMetadata(key, text string) {
+	t.live()
+	t.refuse(turn.SetMetadata(&t.sent, key, text))
+}
+
 func (t *Turn[S]) live() *instance[S] {
 	if t.entity == nil {
 		panic("eventsourced: the Turn was used after its handler had returned")

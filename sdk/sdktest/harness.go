@@ -18,6 +18,7 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/internal/turn"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
@@ -61,6 +62,8 @@ type answer struct {
 type Result[Out any] struct {
 	// Reply is the zero Out if there is an Err or a Forward.
 	Reply Out
+	// Metadata of the reply.
+	Metadata sdk.Metadata
 	// Err is nil, or an *sdk.Error as a caller would get it.
 	Err error
 	// Forward is where the command was handed on to; nil if it was not.
@@ -140,6 +143,7 @@ func Do[In, Out any](h *Harness, method sdk.Method[In, Out], in In) Result[Out] 
 		if result.Reply, err = outputs.Unpack(a.action.GetReply().GetPayload()); err != nil {
 			h.t.Fatalf("%s: decode the reply: %v", method, err)
 		}
+		result.Metadata = turn.Metadata(a.action.GetReply().GetMetadata())
 	}
 	h.subject.check(string(method))
 	return result

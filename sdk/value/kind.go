@@ -56,7 +56,7 @@ func (k *kind[S]) Handle(ctx context.Context, id string, value *anypb.Any, comma
 	case err != nil:
 		return def.Result{Failure: turn.Refused(err)}
 	}
-	result := def.Result{Reply: reply, Forward: t.sent.Forward, Effects: t.sent.Effects}
+	result := def.Result{Reply: reply, Metadata: t.sent.Metadata, Forward: t.sent.Forward, Effects: t.sent.Effects}
 	if t.changed {
 		result.Change = &def.Change{Value: t.value}
 	}

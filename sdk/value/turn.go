@@ -70,6 +70,14 @@ func (t *Turn[S]) Metadata() sdk.Metadata {
 	return turn.Metadata(t.command.Metadata)
 }
 
+// SetMetadata sends a text along with the reply, in place of an earlier one with the same key. Callers get it as a header.
+// Where the method's replies are published (sdk.ToTopic), the keys ce-id, ce-type, ce-source, ce-subject, ce-time and
+// ce-dataschema make the event's attributes. Failures and forwards take no metadata.
+func (t *Turn[S]) SetMetadata(key, text string) {
+	t.live()
+	t.refuse(turn.SetMetadata(&t.sent, key, text))
+}
+
 // Effect asks for a command to somebody else, besides answering this one: to any entity or action of the same program.
 // The target's answer is not waited for, and never changes this turn's. What an effect asks for is stored with the
 // turn's value and carried out at least once after it, those of one entity in their order; entities take each but once.

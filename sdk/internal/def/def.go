@@ -100,10 +100,12 @@ type Command struct {
 
 // Result is what a command came to: Reply, Forward or Failure.
 type Result struct {
-	Reply   *anypb.Any
-	Forward *Call
-	Failure *Failure
-	Events  []Event
+	Reply *anypb.Any
+	// Metadata of the reply; may be nil.
+	Metadata *cloudstate.Metadata
+	Forward  *Call
+	Failure  *Failure
+	Events   []Event
 	// Change is nil if the turn left the value of a value entity alone.
 	Change *Change
 	// Effects in the order in which they were asked for. An entity that fails has none.

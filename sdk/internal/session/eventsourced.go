@@ -144,7 +144,7 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 		action cloudstate.ClientAction_Reply
 		reply  cloudstate.Reply
 	}
-	answer.reply.Payload = result.Reply
+	answer.reply.Payload, answer.reply.Metadata = result.Reply, result.Metadata
 	answer.action.Reply = &answer.reply
 	answer.client.Action = &answer.action
 	if forward != nil {

@@ -105,7 +105,7 @@ func (s *Value) command(ctx context.Context, m *cloudstate.Command) (*pb.ValueEn
 		reply.ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Forward{Forward: forward}}
 	} else {
 		reply.ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Reply{
-			Reply: &cloudstate.Reply{Payload: result.Reply},
+			Reply: &cloudstate.Reply{Payload: result.Reply, Metadata: result.Metadata},
 		}}
 	}
 	if c := result.Change; c != nil {

@@ -9,12 +9,15 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
 // Sent is what a turn sends besides its reply. The zero value is empty. One goroutine uses it.
 type Sent struct {
 	Effects []def.Effect
 	Forward *def.Call
+	// Metadata of the reply; may be nil.
+	Metadata *cloudstate.Metadata
 }
 
 // Effect adds an effect, in encoded form.
