@@ -101,7 +101,7 @@ func (a *answer) fail(err error) {
 		writeError(a.w, err)
 		return
 	}
-	text, _ := json.Marshal(problemOf(err)) // it is made of texts
+	text := problemOf(err).json()
 	if a.events {
 		_, _ = a.w.Write(event("error", text))
 		_ = a.w.flush()

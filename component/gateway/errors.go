@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -104,6 +105,15 @@ func problemOf(err error) problem {
 	return problem{Type: "about:blank", Title: title, Status: status, Detail: e.Message, Code: e.Code.String()}
 }
 
+// json is for people too, who read < better than its escape.
+func (p problem) json() []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(p) // it is made of texts
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
 // writeError answers an HTTP request. A failure without a code is a text as it is, as in Cloudstate; everything else says
 // its code.
 func writeError(w http.ResponseWriter, err error) {
@@ -121,7 +131,7 @@ func writeError(w http.ResponseWriter, err error) {
 		h.Set("Allow", strings.Join(r.allow, ", "))
 	}
 	p := problemOf(err)
-	body, _ := json.Marshal(p) // it is made of texts
+	body := p.json()
 	h.Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // as above

@@ -83,6 +83,11 @@ func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
 	defer g.finished("grpc", m, began, &err)
 	ctx := stream.Context()
 	headers, _ := metadata.FromIncomingContext(ctx)
+	for _, contentType := range headers.Get("content-type") {
+		if !isGRPC(contentType) {
+			return actors.Errorf(actors.Unimplemented, "the content type %q is not known here; send protobuf as application/grpc", cut(contentType))
+		}
+	}
 	c := actors.Command{}
 	if c.Metadata, c.Key, err = received(headers, true); err != nil {
 		return err

@@ -114,10 +114,12 @@ func (p *templateParser) segment() error {
 		p.at++
 	}
 	v := variable{path: p.text[start:p.at], first: len(p.segments)}
+	at := start
 	for _, name := range strings.Split(v.path, ".") {
 		if name == "" || '0' <= name[0] && name[0] <= '9' {
-			return p.wrong(p.at, "here should be the name of a field")
+			return p.wrong(at, "here should be the name of a field")
 		}
+		at += len(name) + 1
 	}
 	for _, o := range p.variables {
 		if o.path == v.path {
