@@ -370,7 +370,7 @@ func (r *rig) kept(id string) []journal.Pending {
 }
 
 func keptEffects(o journal.Outbox, source actors.Ref) (kept []journal.Pending, err error) {
-	list, err := o.Due(context.Background(), []int{journal.Lane(source)}, 0)
+	list, err := o.Due(context.Background(), nil, []int{journal.Lane(source)}, 0)
 	for _, p := range list {
 		if p.Source == source {
 			kept = append(kept, p)

@@ -39,7 +39,10 @@ type Outbox interface {
 	// while an earlier one of that source has been put off by Settle. Delayed ones hold nothing up and are not held up.
 	// Parked ones are not among them and hold nothing up. Fewer than limit may come, but none only if none is due. It does
 	// not mark them: they come again until they are settled.
-	Due(ctx context.Context, lanes []int, limit int) ([]Pending, error)
+	//
+	// Only sources of the services are looked at; nil means all. Components of several user functions may share a journal,
+	// and each can carry out its own effects only.
+	Due(ctx context.Context, services []string, lanes []int, limit int) ([]Pending, error)
 	// Settle says what became of effects, in order, all or none. Unknown IDs are ignored: an effect may have been replaced
 	// or taken back meanwhile. Of a parked one nothing but Done is heard. It may be repeated; a try may then count twice.
 	Settle(ctx context.Context, settlements []Settlement) error

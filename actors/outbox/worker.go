@@ -30,6 +30,8 @@ type Worker struct {
 	ended map[actors.Ref]bool
 	// more says that the last answer was not empty.
 	more bool
+	// sourced are the services whose effects are to be carried out.
+	sourced []string
 }
 
 // lane that is held.
@@ -67,6 +69,22 @@ func Names() []string {
 		names[i] = strconv.Itoa(i)
 	}
 	return names
+}
+
+// Serve says which services' effects are to be carried out: nobody can carry out those of another user function. Before it
+// is called all are.
+func (w *Worker) Serve(services []string) {
+	w.mu.Lock()
+	w.sourced = append(make([]string, 0, len(services)), services...)
+	w.mu.Unlock()
+	w.Ring()
+}
+
+// services is nil for all.
+func (w *Worker) services() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sourced
 }
 
 // Ring says that there may be something to do. It never waits.
@@ -196,7 +214,7 @@ func (w *Worker) round(ctx context.Context) error {
 const maxGrowth = 16
 
 func (w *Worker) due(ctx context.Context, lanes map[int]*lane, limit int) ([]journal.Pending, error) {
-	effects, err := w.config.Outbox.Due(ctx, slices.Sorted(maps.Keys(lanes)), limit)
+	effects, err := w.config.Outbox.Due(ctx, w.services(), slices.Sorted(maps.Keys(lanes)), limit)
 	if err != nil {
 		return nil, fmt.Errorf("ask which effects are due: %w", err)
 	}

@@ -101,7 +101,7 @@ func benchOutbox(b *testing.B, j journal.Journal, size, sources int) {
 			fill()
 			b.StartTimer()
 		}
-		list, err := j.Due(context.Background(), all, size)
+		list, err := j.Due(context.Background(), nil, all, size)
 		if err != nil || len(list) != size {
 			b.Fatalf("%d are due, %v", len(list), err)
 		}
@@ -128,7 +128,7 @@ func benchPutOff(b *testing.B, j journal.Journal) {
 	}
 	all := lanes()
 	for b.Loop() {
-		if list, err := j.Due(context.Background(), all, 64); err != nil || len(list) != 0 {
+		if list, err := j.Due(context.Background(), nil, all, 64); err != nil || len(list) != 0 {
 			b.Fatalf("%d are due, %v", len(list), err)
 		}
 	}

@@ -356,7 +356,7 @@ func (s *suite) close(t *testing.T) {
 func newerCalls(ctx context.Context, j journal.Journal) map[string]func() error {
 	return map[string]func() error{
 		"enqueue": func() error { return j.Enqueue(ctx, cart("a"), []actors.Effect{kept("1")}) },
-		"due":     func() error { _, err := j.Due(ctx, lanes(), 0); return err },
+		"due":     func() error { _, err := j.Due(ctx, nil, lanes(), 0); return err },
 		"settle":  func() error { return j.Settle(ctx, []journal.Settlement{done("1")}) },
 		"parked":  func() error { _, err := j.Parked(ctx, "", 0); return err },
 		"release": func() error { return j.Release(ctx, []string{"1"}) },

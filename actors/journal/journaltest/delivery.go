@@ -59,7 +59,7 @@ func (s *suite) effectOrder(t *testing.T) {
 	enqueue(t, j, cart("c"), effects...)
 	settle(t, j, postponed("c20", time.Hour))
 	for _, limit := range []int{1, 7, 19, 20, 21, 100} {
-		list, err := j.Due(within(t), []int{journal.Lane(cart("c"))}, limit)
+		list, err := j.Due(within(t), nil, []int{journal.Lane(cart("c"))}, limit)
 		list = slices.DeleteFunc(list, func(p journal.Pending) bool { return p.Source != cart("c") })
 		if err != nil || len(list) > limit || limit >= 21 && len(list) != 20 {
 			t.Fatalf("%d effects, limit %d, %v", len(list), limit, err)
@@ -263,7 +263,7 @@ func (s *suite) effectLanes(t *testing.T) {
 		count[journal.Lane(source)] += 2
 	}
 	for lane := range journal.Lanes {
-		list, err := j.Due(ctx, []int{lane}, 0)
+		list, err := j.Due(ctx, nil, []int{lane}, 0)
 		if err != nil || len(list) != count[lane] {
 			t.Errorf("lane %d has %d due, want %d: %v", lane, len(list), count[lane], err)
 		}
@@ -273,17 +273,40 @@ func (s *suite) effectLanes(t *testing.T) {
 			}
 		}
 	}
-	two, err := j.Due(ctx, []int{3, 11}, 0)
+	two, err := j.Due(ctx, nil, []int{3, 11}, 0)
 	if err != nil || len(two) != count[3]+count[11] {
 		t.Errorf("two lanes: %d, %v", len(two), err)
 	}
-	none, err := j.Due(ctx, nil, 0)
+	none, err := j.Due(ctx, nil, nil, 0)
 	if err != nil || len(none) != 0 {
 		t.Errorf("no lanes: %d, %v", len(none), err)
 	}
+	// Each user function gets the effects of its own services: put off, delayed and plain ones.
+	for _, service := range []string{"shop.v1.Other", cart("").Service} {
+		source := actors.Ref{Service: "shop.v1.Other", ID: "x"}
+		if service == source.Service {
+			must(t, j, with(add(source, 0, "1", "x"), kept("of other"), actors.Effect{Ref: cart("t"), ID: "later of other", Due: time.Unix(0, 0)}))
+			settle(t, j, journal.Settlement{ID: "of other", Verdict: journal.Postponed})
+		}
+		list, err := j.Due(ctx, []string{service, "shop.v1.None"}, lanes(), 0)
+		if want := map[string]int{source.Service: 2, cart("").Service: 120}[service]; err != nil || len(list) != want {
+			t.Errorf("%d are due of %s, want %d: %v", len(list), service, want, err)
+		}
+		for _, p := range list {
+			if p.Source.Service != service {
+				t.Errorf("%s of %s comes with those of %s", p.ID, p.Source, service)
+			}
+		}
+	}
+	if list, err := j.Due(ctx, []string{}, lanes(), 0); err != nil || len(list) != 0 {
+		t.Errorf("%d are due of no services, %v", len(list), err)
+	}
+	for _, id := range []string{"of other", "later of other"} {
+		settle(t, j, done(id))
+	}
 	// However few are asked for, all come in the end.
 	for left := 120; left > 0; {
-		list, err := j.Due(ctx, lanes(), 7)
+		list, err := j.Due(ctx, nil, lanes(), 7)
 		if err != nil || len(list) == 0 || len(list) > 7 {
 			t.Fatalf("%d are due of %d, limit 7, %v", len(list), left, err)
 		}
@@ -345,7 +368,7 @@ func (s *suite) effectsInFlight(t *testing.T) {
 				if over || ctx.Err() != nil {
 					return
 				}
-				list, err := j.Due(ctx, lanes()[half*8:half*8+8], 20)
+				list, err := j.Due(ctx, nil, lanes()[half*8:half*8+8], 20)
 				if err != nil {
 					t.Error(err)
 					return

@@ -27,9 +27,9 @@ func (f *Faulty) Enqueue(ctx context.Context, source actors.Ref, effects []actor
 }
 
 // Due implements journal.Outbox.
-func (f *Faulty) Due(ctx context.Context, lanes []int, limit int) ([]journal.Pending, error) {
+func (f *Faulty) Due(ctx context.Context, services []string, lanes []int, limit int) ([]journal.Pending, error) {
 	return disturbed(f, ctx, CallDue, anywhere, func(ctx context.Context) ([]journal.Pending, error) {
-		return f.inner.Due(ctx, lanes, limit)
+		return f.inner.Due(ctx, services, lanes, limit)
 	})
 }
 

@@ -146,7 +146,7 @@ func (b *modelBox) compare(t *rapid.T, j journal.Journal, refs []actors.Ref) {
 	for _, ref := range refs {
 		lanes = append(lanes, journal.Lane(ref))
 	}
-	list, err := j.Due(ctx, lanes, 0)
+	list, err := j.Due(ctx, nil, lanes, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func lanes() []int {
 
 func due(t testing.TB, o journal.Outbox) []journal.Pending {
 	t.Helper()
-	list, err := o.Due(within(t), lanes(), 0)
+	list, err := o.Due(within(t), nil, lanes(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (j *Journal) Enqueue(ctx context.Context, source actors.Ref, effects []acto
 }
 
 // Due implements journal.Outbox.
-func (j *Journal) Due(ctx context.Context, lanes []int, limit int) (list []journal.Pending, err error) {
+func (j *Journal) Due(ctx context.Context, services []string, lanes []int, limit int) (list []journal.Pending, err error) {
 	err = j.see(ctx, func() {
 		now := time.Now()
 		held := map[actors.Ref]bool{}
@@ -131,7 +131,7 @@ func (j *Journal) Due(ctx context.Context, lanes []int, limit int) (list []journ
 				return
 			}
 			switch {
-			case e.parked || !slices.Contains(lanes, e.lane) || !e.delayed && held[e.source]:
+			case e.parked || !slices.Contains(lanes, e.lane) || services != nil && !slices.Contains(services, e.source.Service) || !e.delayed && held[e.source]:
 			case e.due.After(now):
 				held[e.source] = held[e.source] || !e.delayed
 			default:

@@ -38,23 +38,24 @@ var dueSQL = strings.NewReplacer(
 	"{fresh}", strings.ReplaceAll(fresh, "{e}", "e"),
 	"{put off}", strings.ReplaceAll(putOff, "{e}", "e"),
 	"{held by}", strings.ReplaceAll(putOff, "{e}", "p")+" AND "+strings.NewReplacer("{p}", "p", "{e}", "e").Replace(behind),
+	"{of services}", "($3::text[] IS NULL OR e.service = ANY($3::text[]))",
 	"{columns}", pendingColumns,
 ).Replace(`
 WITH t AS MATERIALIZED (
   SELECT e.id, e.pos FROM {schema}.effects e
-  WHERE e.lane = ANY($1::int4[]) AND {put off} AND e.due <= now()
+  WHERE e.lane = ANY($1::int4[]) AND {of services} AND {put off} AND e.due <= now()
     AND NOT EXISTS (SELECT FROM {schema}.effects p WHERE {held by} AND p.due > now())
   ORDER BY e.pos LIMIT $2
 ), f AS (
   SELECT f.id, f.pos FROM unnest($1::int4[]) AS l(lane) CROSS JOIN LATERAL (
     SELECT e.id, e.pos FROM {schema}.effects e
-    WHERE e.lane = l.lane AND {fresh}
+    WHERE e.lane = l.lane AND {of services} AND {fresh}
       AND NOT EXISTS (SELECT FROM {schema}.effects p WHERE {held by} AND p.pos NOT IN (SELECT t.pos FROM t))
     ORDER BY e.pos LIMIT $2) f
 ), d AS (
   SELECT d.id, d.pos FROM unnest($1::int4[]) AS l(lane) CROSS JOIN LATERAL (
     SELECT e.id, e.pos FROM {schema}.effects e
-    WHERE e.lane = l.lane AND NOT e.parked AND e.delayed AND e.due <= now()
+    WHERE e.lane = l.lane AND {of services} AND NOT e.parked AND e.delayed AND e.due <= now()
     ORDER BY e.due LIMIT $2) d
 ), a AS MATERIALIZED (
   SELECT * FROM t UNION ALL SELECT * FROM f UNION ALL SELECT * FROM d ORDER BY pos LIMIT $2
@@ -200,14 +201,22 @@ func (j *Journal) Discard(ctx context.Context, ids []string) error {
 }
 
 // Due implements journal.Outbox.
-func (j *Journal) Due(ctx context.Context, lanes []int, limit int) ([]journal.Pending, error) {
+func (j *Journal) Due(ctx context.Context, services []string, lanes []int, limit int) ([]journal.Pending, error) {
 	list := newArray(oidInt4, 8*journal.Lanes)
 	for _, lane := range slices.Compact(slices.Sorted(slices.Values(lanes))) {
 		if lane >= 0 && lane < journal.Lanes {
 			list.int4(lane)
 		}
 	}
-	pending, err := j.pending(ctx, j.due, list.encode(), atMost(limit))
+	var names any // NULL
+	if services != nil {
+		array := newArray(oidText, 32*len(services))
+		for _, s := range services {
+			array.text(s)
+		}
+		names = array.encode()
+	}
+	pending, err := j.pending(ctx, j.due, list.encode(), atMost(limit), names)
 	if err != nil {
 		return nil, fmt.Errorf("read the effects that are due: %w", err)
 	}

@@ -27,7 +27,7 @@ func due(t *testing.T, j journal.Outbox) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	pending, err := j.Due(ctx, lanes(), 0)
+	pending, err := j.Due(ctx, nil, lanes(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

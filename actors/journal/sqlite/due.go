@@ -18,8 +18,9 @@ import (
 const (
 	effectColumns = "e.number, e.id, e.key, e.service, e.source, e.ordered, e.due, e.tries, e.problem, e.since, e.body"
 
-	selectAtOnce = "SELECT number, number FROM effects WHERE front = 1 AND lane = ? AND due IS NULL ORDER BY number LIMIT ?"
-	selectTimed  = "SELECT number, due FROM effects WHERE front = 1 AND lane = ? AND due <= ? ORDER BY due, number LIMIT ?"
+	ofServices   = "(?3 = 'null' OR service IN (SELECT value FROM json_each(?3)))"
+	selectAtOnce = "SELECT number, number FROM effects WHERE front = 1 AND lane = ?1 AND due IS NULL AND " + ofServices + " ORDER BY number LIMIT ?2"
+	selectTimed  = "SELECT number, due FROM effects WHERE front = 1 AND lane = ?1 AND due <= ?4 AND " + ofServices + " ORDER BY due, number LIMIT ?2"
 	selectFront  = "SELECT " + effectColumns + " FROM json_each(?) f CROSS JOIN effects e ON e.number = f.value"
 	selectBehind = "SELECT " + effectColumns + ` FROM effects e
 		WHERE service = ? AND source = ? AND ordered = 1 AND parked = 0 AND number > ? ORDER BY number LIMIT ?`
@@ -36,14 +37,14 @@ type stored struct {
 
 // Due implements journal.Outbox. What is in front of its source comes first, of all sources, so that those with many
 // effects leave room for the others; then what stands behind it.
-func (j *Journal) Due(ctx context.Context, lanes []int, limit int) ([]journal.Pending, error) {
+func (j *Journal) Due(ctx context.Context, services []string, lanes []int, limit int) ([]journal.Pending, error) {
 	if limit <= 0 {
 		limit = math.MaxInt
 	}
 	var list []journal.Pending
 	err := j.snapshot(ctx, func(tx *sql.Tx) error {
 		now := time.Now().UnixMicro()
-		numbers, err := inFront(ctx, tx, lanes, now, limit)
+		numbers, err := inFront(ctx, tx, services, lanes, now, limit)
 		if err != nil || len(numbers) == 0 {
 			return err
 		}
@@ -58,7 +59,11 @@ func (j *Journal) Due(ctx context.Context, lanes []int, limit int) ([]journal.Pe
 
 // inFront returns the numbers of up to limit effects that are in front and due: of those whose time has come the ones
 // that have waited longest, and of the others the oldest ones. Neither sort can crowd out the other.
-func inFront(ctx context.Context, tx *sql.Tx, lanes []int, now int64, limit int) ([]int64, error) {
+func inFront(ctx context.Context, tx *sql.Tx, services []string, lanes []int, now int64, limit int) ([]int64, error) {
+	names, err := json.Marshal(services) // null for all
+	if err != nil {
+		return nil, err
+	}
 	type candidate struct{ number, rank int64 }
 	var timed, atOnce []candidate
 	for _, lane := range lanes {
@@ -66,7 +71,7 @@ func inFront(ctx context.Context, tx *sql.Tx, lanes []int, now int64, limit int)
 			to    *[]candidate
 			query string
 			args  []any
-		}{{&timed, selectTimed, []any{lane, now, limit}}, {&atOnce, selectAtOnce, []any{lane, limit}}} {
+		}{{&timed, selectTimed, []any{lane, limit, string(names), now}}, {&atOnce, selectAtOnce, []any{lane, limit, string(names)}}} {
 			if err := each(ctx, tx, sort.query, sort.args, func(rows *sql.Rows) error {
 				var c candidate
 				err := rows.Scan(&c.number, &c.rank)

@@ -70,7 +70,7 @@ func TestUpgrade(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		due, err := j.Due(t.Context(), []int{journal.Lane(a)}, 0)
+		due, err := j.Due(t.Context(), nil, []int{journal.Lane(a)}, 0)
 		if err != nil || len(due) != 1 || due[0].ID != "e" {
 			t.Errorf("due: %+v, %v", due, err)
 		}
@@ -132,7 +132,7 @@ func TestDamagedEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	alter(t, j.path, "UPDATE effects SET body = X'01FF' WHERE id = '1'")
-	due, err := j.Due(t.Context(), []int{journal.Lane(source)}, 0)
+	due, err := j.Due(t.Context(), nil, []int{journal.Lane(source)}, 0)
 	if err != nil || len(due) != 2 || due[0].Key != "k" || due[0].Service != "" || !strings.Contains(due[0].Problem, "damaged") ||
 		due[1].Service != "cart" || due[1].Problem != "" {
 		t.Fatalf("due: %+v, %v", due, err)
@@ -143,7 +143,7 @@ func TestDamagedEffect(t *testing.T) {
 	if err := j.Discard(t.Context(), []string{"1"}); err != nil {
 		t.Fatal(err)
 	}
-	if due, err = j.Due(t.Context(), []int{journal.Lane(source)}, 0); err != nil || len(due) != 1 || due[0].ID != "2" {
+	if due, err = j.Due(t.Context(), nil, []int{journal.Lane(source)}, 0); err != nil || len(due) != 1 || due[0].ID != "2" {
 		t.Fatalf("due: %+v, %v", due, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestManySourcesLeaveRoom(t *testing.T) {
 	}
 	lanes := []int{journal.Lane(greedy), journal.Lane(modest), journal.Lane(retried)}
 	for limit, greedily := range map[int]int{3: 1, 10: 8} {
-		due, err := j.Due(t.Context(), lanes, limit)
+		due, err := j.Due(t.Context(), nil, lanes, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
