@@ -43,6 +43,11 @@ func (s *suite) effectOrder(t *testing.T) {
 	same(t, "due", dueOf(t, j, a), []string{"7"})
 	settle(t, j, done("6")) // in the middle, while it is put off
 	same(t, "due", dueOf(t, j, a), []string{"7", "5", "4", "3"})
+	settle(t, j, parked("7"), parked("5"), parked("3"))
+	if err := j.Release(within(t), []string{"3", "5", "7"}); err != nil { // around one that may come at once
+		t.Fatal(err)
+	}
+	same(t, "due", dueOf(t, j, a), []string{"7", "5", "4", "3"})
 	settle(t, j, done("7"), done("5"), done("4"), done("3"))
 	same(t, "due", dueOf(t, j, a), []string{})
 
