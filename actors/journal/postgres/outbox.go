@@ -188,7 +188,7 @@ func settle(settlements []journal.Settlement) []driver.NamedValue {
 	return values(ids.encode(), verdicts.encode(), tries.encode(), again.encode(), problems.encode())
 }
 
-// storable reports whether PostgreSQL takes s as text. It holds nothing by another name.
+// storable reports whether PostgreSQL takes s as text. Nothing is kept under a name that it does not take.
 func storable(s string) bool { return strings.ToValidUTF8(s, "") == s && strings.IndexByte(s, 0) < 0 }
 
 func (j *Journal) byID(ctx context.Context, statement string, ids []string) error {
