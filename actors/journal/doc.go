@@ -19,6 +19,12 @@
 //     stream, after which it cannot happen any more; look it up again.
 //   - A Conflict may be our own commit whose acknowledgement was lost. Look the command up before believing it.
 //
+//   - An effect is kept if, and only if, its append is committed, and until it is settled: carried out, replaced, taken
+//     back or discarded. Those of one stream come in its order; see Outbox.
+//   - All readers of the order over all streams see the same one, and miss nothing; see Tailer.
+//
+// Beside the streams there are cells, which belong to none: small values that are compared and set; see Cells.
+//
 // # Streams, refs and services
 //
 // The Service of a journal's Ref is the service's persistence id, which outlives a renamed service. It is not

@@ -76,12 +76,16 @@ func effectSum(id string, body []byte) uint32 {
 }
 
 // keepText keeps the effects f of streams, after those have gone whose keys q names. One that is kept already is left
-// out, and does not go.
+// out, and does not go. What waited behind one that has gone does so no more.
 const keepText = `, gone AS (
   DELETE FROM {schema}.effects k USING q
   WHERE k.key <> '' AND k.service = q.service AND k.source = q.source AND k.key = q.key
     AND NOT EXISTS (SELECT FROM f WHERE f.id = k.id)
-  RETURNING 1
+  RETURNING k.id, k.service, k.source, k.pos, NOT k.parked AND NOT k.delayed AND k.waits AND k.due > now() AS early
+), freed AS (
+  UPDATE {schema}.effects e SET due = coalesce(e.own, now()) FROM gone
+  WHERE gone.early AND e.service = gone.service AND e.source = gone.source AND e.pos > gone.pos
+    AND NOT e.parked AND NOT e.delayed AND e.waits AND e.id NOT IN (SELECT g.id FROM gone g)
 ), kept AS (
   INSERT INTO {schema}.effects (id, service, source, lane, key, due, delayed, checksum, body)
   SELECT f.id, f.service, f.source, f.lane, f.key,

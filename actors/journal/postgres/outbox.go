@@ -24,26 +24,27 @@ var (
 )
 
 const (
-	fresh  = "NOT {e}.parked AND NOT {e}.delayed AND {e}.tries = 0"
-	putOff = "NOT {e}.parked AND NOT {e}.delayed AND {e}.tries > 0"
-	behind = "{p}.service = {e}.service AND {p}.source = {e}.source AND {p}.pos < {e}.pos"
+	fresh   = "NOT {e}.parked AND NOT {e}.delayed AND NOT {e}.waits"
+	waiting = "NOT {e}.parked AND NOT {e}.delayed AND {e}.waits"
+	behind  = "{p}.service = {e}.service AND {p}.source = {e}.source AND {p}.pos < {e}.pos"
 
 	pendingColumns = `e.id, e.key, e.service, e.source, e.tries, e.problem, e.checksum, e.body,
   (extract(epoch FROM e.since) * 1000000)::int8, CASE WHEN e.delayed THEN (extract(epoch FROM e.due) * 1000000)::int8 END`
 )
 
-// dueSQL looks at three sorts of effects, by an index each: those put off (t), of which none may come while an earlier
-// one has to wait; fresh ones (f), of which none may come without those put off before it; and delayed ones (d).
+// dueSQL looks at three sorts of effects, by an index each: those that have waited (t), of which none may come while an
+// earlier one has to wait on; fresh ones (f), of which none may come without those before it that wait; and delayed
+// ones (d).
 var dueSQL = strings.NewReplacer(
 	"{fresh}", strings.ReplaceAll(fresh, "{e}", "e"),
-	"{put off}", strings.ReplaceAll(putOff, "{e}", "e"),
-	"{held by}", strings.ReplaceAll(putOff, "{e}", "p")+" AND "+strings.NewReplacer("{p}", "p", "{e}", "e").Replace(behind),
+	"{waiting}", strings.ReplaceAll(waiting, "{e}", "e"),
+	"{held by}", strings.ReplaceAll(waiting, "{e}", "p")+" AND "+strings.NewReplacer("{p}", "p", "{e}", "e").Replace(behind),
 	"{of services}", "($3::text[] IS NULL OR e.service = ANY($3::text[]))",
 	"{columns}", pendingColumns,
 ).Replace(`
 WITH t AS MATERIALIZED (
   SELECT e.id, e.pos FROM {schema}.effects e
-  WHERE e.lane = ANY($1::int4[]) AND {of services} AND {put off} AND e.due <= now()
+  WHERE e.lane = ANY($1::int4[]) AND {of services} AND {waiting} AND e.due <= now()
     AND NOT EXISTS (SELECT FROM {schema}.effects p WHERE {held by} AND p.due > now())
   ORDER BY e.pos LIMIT $2
 ), f AS (
@@ -71,23 +72,40 @@ SELECT ` + pendingColumns + ` FROM (
   FROM {schema}.effects e WHERE e.parked AND e.id > $1 ORDER BY e.id LIMIT $2) e
 WHERE e.before < {page} ORDER BY e.id`
 
-// settleSQL locks what it changes in the order of the ids, so that two calls do not wait for each other.
+// settleSQL locks what it changes in the order of the ids, so that two calls do not wait for each other. An effect that
+// is put off takes those behind it with it (b), as does one that is not put off any more before its time was over: else
+// whatever waits behind it would have to be looked at each time.
 const settleSQL = `
 WITH v AS MATERIALIZED (
   SELECT v.* FROM unnest($1::text[], $2::int4[], $3::int4[], $4::int8[], $5::text[]) AS v(id, verdict, tries, again, problem)
 ), l AS MATERIALIZED (
-  SELECT v.* FROM {schema}.effects e JOIN v USING (id) ORDER BY e.id FOR UPDATE OF e
+  SELECT v.*, now() + v.again * interval '1 microsecond' AS until, e.service, e.source, e.pos,
+    NOT e.parked AND NOT e.delayed AS ordered, e.waits AND e.due > now() AS early
+  FROM {schema}.effects e JOIN v USING (id) ORDER BY e.id FOR UPDATE OF e
 ), d AS (
   DELETE FROM {schema}.effects e USING l WHERE e.id = l.id AND l.verdict = 1
 ), u AS (
   UPDATE {schema}.effects e SET tries = e.tries + l.tries, problem = l.problem, parked = l.verdict = 3,
-    due = CASE WHEN l.verdict = 2 THEN now() + l.again * interval '1 microsecond' ELSE e.due END
+    due = CASE WHEN l.verdict = 2 THEN l.until ELSE e.due END,
+    own = CASE WHEN l.verdict = 2 AND l.ordered THEN l.until END, waits = l.verdict = 2 AND l.ordered
   FROM l WHERE e.id = l.id AND l.verdict > 1 AND NOT e.parked
+), s AS MATERIALIZED (
+  SELECT l.service, l.source, min(l.pos) AS pos, bool_or(l.early) AS early
+  FROM l WHERE l.ordered AND (l.verdict = 2 OR l.early) GROUP BY l.service, l.source
+), b AS (
+  UPDATE {schema}.effects e SET waits = true, due = greatest(
+    CASE WHEN s.early THEN coalesce(e.own, now()) ELSE e.due END,
+    (SELECT max(l.until) FROM l
+     WHERE l.service = e.service AND l.source = e.source AND l.pos < e.pos AND l.ordered AND l.verdict = 2))
+  FROM s WHERE e.service = s.service AND e.source = s.source AND e.pos > s.pos AND NOT e.parked AND NOT e.delayed
+    AND e.id NOT IN (SELECT l.id FROM l)
 )
 SELECT 1 WHERE false`
 
 const releaseSQL = `
-UPDATE {schema}.effects SET parked = false, tries = 0, problem = '', due = now() WHERE id = ANY($1::text[]) AND parked`
+UPDATE {schema}.effects 
+SET parked = false, tries = 0, problem = '', due = now(), own = NULL, waits = false
+WHERE id = ANY($1::text[]) AND parked`
 
 const discardSQL = `DELETE FROM {schema}.effects WHERE id = ANY($1::text[]) AND parked`
 
@@ -171,7 +189,7 @@ func settle(settlements []journal.Settlement) []driver.NamedValue {
 	return values(ids.encode(), verdicts.encode(), tries.encode(), again.encode(), problems.encode())
 }
 
-// storable reports whether PostgreSQL takes s as text. It holds nothing by another name.
+// storable reports whether PostgreSQL takes s as text. Nothing is kept under a name that it does not take.
 func storable(s string) bool { return strings.ToValidUTF8(s, "") == s && strings.IndexByte(s, 0) < 0 }
 
 func (j *Journal) byID(ctx context.Context, statement string, ids []string) error {

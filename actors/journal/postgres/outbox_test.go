@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,5 +105,63 @@ func TestLostReplyOfAChange(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestBehind has effects wait behind one that is put off for an hour, in all the ways in which that hour can end early.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	ref := actors.Ref{Service: "cart", ID: "a"}
+	settle := func(verdict journal.Verdict, again time.Duration, ids ...string) func(kept) error {
+		return func(j kept) error {
+			var list []journal.Settlement
+			for _, id := range ids {
+				list = append(list, journal.Settlement{ID: id, Verdict: verdict, Again: again})
+			}
+			return j.Settle(context.Background(), list)
+		}
+	}
+	keep := func(effects ...actors.Effect) func(kept) error {
+		return func(j kept) error {
+			a := item("a", journal.AnySequence, effects[0].ID, true)
+			a.Effects = effects
+			return j.Append(context.Background(), []journal.Append{a})[0].Err
+		}
+	}
+	type step struct {
+		do   func(kept) error
+		want []string
+	}
+	all := []string{"e1", "e2", "e3"}
+	rest := all[1:]
+	for name, steps := range map[string][]step{
+		"done":             {{settle(journal.Done, 0, "e1"), rest}},
+		"sooner":           {{settle(journal.Postponed, 0, "e1"), all}, {settle(journal.Done, 0, "e1"), rest}},
+		"parked":           {{settle(journal.Parked, 0, "e1"), rest}, {func(j kept) error { return j.Release(context.Background(), all) }, all}},
+		"taken back":       {{keep(actors.Effect{ID: "c", Key: "k", Cancel: true}), rest}},
+		"replaced":         {{keep(effect("e4", "k")), []string{"e2", "e3", "e4"}}},
+		"one more":         {{keep(effect("e4", "")), nil}, {settle(journal.Done, 0, "e1"), []string{"e2", "e3", "e4"}}},
+		"two put off":      {{settle(journal.Postponed, time.Hour, "e2"), nil}, {settle(journal.Done, 0, "e1"), nil}, {settle(journal.Done, 0, "e2"), all[2:]}},
+		"two at once":      {{settle(journal.Postponed, time.Hour, "e3", "e1"), nil}, {settle(journal.Done, 0, "e1"), all[1:2]}},
+		"two ended":        {{settle(journal.Postponed, time.Hour, "e2"), nil}, {settle(journal.Done, 0, "e2", "e1"), all[2:]}},
+		"longer before it": {{settle(journal.Postponed, time.Hour, "e3"), nil}, {settle(journal.Postponed, 0, "e1"), all[:2]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := open(t).(kept)
+			t.Cleanup(func() { j.Close() })
+			steps = append([]step{
+				{keep(effect("e1", "k"), effect("e2", ""), effect("e3", "")), all},
+				{settle(journal.Postponed, time.Hour, "e1"), nil},
+			}, steps...)
+			for n, s := range steps {
+				if err := s.do(j); err != nil {
+					t.Fatal(err)
+				}
+				if got := due(t, j); !slices.Equal(got, s.want) {
+					t.Fatalf("after step %d of %s: %v are due, want %v", n, ref, got, s.want)
+				}
+			}
+		})
 	}
 }

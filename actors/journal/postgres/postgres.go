@@ -54,7 +54,7 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 		return nil, err
 	}
 	connector.Dialer(impatient{c.Timeout})
-	j.read = sql.OpenDB(settled{connector, planning})
+	j.read = sql.OpenDB(settled{connector, planningReads})
 	j.read.SetMaxOpenConns(c.Readers)
 	j.read.SetMaxIdleConns(c.Readers)
 	j.read.SetConnMaxLifetime(connLifetime)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -13,22 +14,24 @@ import (
 )
 
 // tailSQL looks at the next events in the order (xid, pos), as far as no transaction below is still running: its events
-// would appear before those that were read. It reads a window of that order and takes what it wants from that, so
-// that events of others cost a bounded look each time. The window's end comes with every row, or alone.
-const tailSQL = `
-WITH w AS MATERIALIZED (
-  SELECT e.xid, e.pos, e.stream, e.sequence, octet_length(e.data) AS size FROM {schema}.events e
-  WHERE (e.xid, e.pos) > ($1::text::xid8, $2::int8) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-  ORDER BY e.xid, e.pos LIMIT $3
-), m AS MATERIALIZED (
+// would appear before those that were read. It goes through a window of that order until it has what it wants (m), so
+// that events of others cost a bounded look each time. If that was not all it wanted, the window's end comes with it (z).
+var tailSQL = strings.ReplaceAll(`
+WITH m AS MATERIALIZED (
   SELECT w.*, h.service, h.id, sum(w.size) OVER (ORDER BY w.xid, w.pos ROWS UNBOUNDED PRECEDING) - w.size AS before
-  FROM w JOIN {schema}.streams h USING (stream)
+  FROM {window} w JOIN {schema}.streams h USING (stream)
   WHERE h.service = ANY($4::text[]) ORDER BY w.xid, w.pos LIMIT $5
 )
-SELECT z.xid::text::int8, z.pos, m.service, m.id, ` + eventColumns + `
-FROM (SELECT w.xid, w.pos FROM w ORDER BY w.xid DESC, w.pos DESC LIMIT 1) z
+SELECT z.xid::text::int8, z.pos, m.service, m.id, `+eventColumns+`
+FROM (SELECT) o
+LEFT JOIN (
+  SELECT w.xid, w.pos FROM {window} w WHERE (SELECT count(*) FROM m) < $5 ORDER BY w.xid DESC, w.pos DESC LIMIT 1
+) z ON true
 LEFT JOIN (m JOIN {schema}.events e ON e.stream = m.stream AND e.sequence = m.sequence) ON m.before < {page}
-ORDER BY e.xid, e.pos`
+ORDER BY e.xid, e.pos`, "{window}", `(
+  SELECT e.xid, e.pos, e.stream, e.sequence, octet_length(e.data) AS size FROM {schema}.events e
+  WHERE (e.xid, e.pos) > ($1::text::xid8, $2::int8) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
+  ORDER BY e.xid, e.pos LIMIT $3)`)
 
 // Tail implements journal.Tailer.
 func (j *Journal) Tail(
@@ -42,12 +45,12 @@ func (j *Journal) Tail(
 	}
 	at = after
 	size, full := 0, false
-	var end journal.Position
+	var transaction, ordinal sql.NullInt64
 	var corrupt error
 	err = j.view(ctx, j.tail, func(r *sql.Rows) (bool, error) {
 		var service, id sql.NullString
 		var e rules.Stored
-		if err := scan(r, &e, &end.Transaction, &end.Ordinal, &service, &id); err != nil {
+		if err := scan(r, &e, &transaction, &ordinal, &service, &id); err != nil {
 			return false, err
 		}
 		if !service.Valid {
@@ -68,8 +71,8 @@ func (j *Journal) Tail(
 		return nil, after, fmt.Errorf("read the order of all events: %w", err)
 	case corrupt != nil:
 		return events, at, corrupt
-	case !full && end != (journal.Position{}):
-		at = end
+	case !full && transaction.Valid:
+		at = journal.Position{Transaction: uint64(transaction.Int64), Ordinal: ordinal.Int64}
 	}
 	return events, at, nil
 }

@@ -126,8 +126,13 @@ func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
 }
 
 // planning makes sessions run our statements by their indexes: that is best whatever the statistics say, and new tables
-// have none. None of them is worth planning again for its arguments.
-const planning = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
+// have none. None of them is worth planning again for its arguments. Those that write join their arguments with each
+// other, which those that read do not: those have nothing to join but by an index.
+const (
+	planning = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;
+		SET max_parallel_workers_per_gather = 0;`
+	planningReads = planning + "SET enable_hashjoin = off; SET enable_mergejoin = off"
+)
 
 func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	connector, err := pq.NewConnectorConfig(j.driver)

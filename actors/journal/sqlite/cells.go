@@ -44,7 +44,7 @@ func (j *Journal) Cells(ctx context.Context, prefix, after string, limit int) (l
 	}
 	err = j.snapshot(ctx, func(tx *sql.Tx) error {
 		size := 0
-		return each(ctx, tx, selectCells, []any{max(prefix, after), end, after, limit}, func(rows *sql.Rows) error {
+		return j.each(ctx, tx, selectCells, []any{max(prefix, after), end, after, limit}, func(rows *sql.Rows) error {
 			var c journal.Cell
 			if err := rows.Scan(&c.Key, &c.Value, &c.Version); err != nil {
 				return err

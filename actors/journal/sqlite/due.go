@@ -27,6 +27,9 @@ const (
 	selectParked = "SELECT " + effectColumns + " FROM effects e WHERE parked = 1 AND id > ? ORDER BY id LIMIT ?"
 )
 
+// questions are asked so often that they are kept prepared.
+var questions = []string{selectAtOnce, selectTimed, selectFront, selectBehind, selectParked, selectLast, selectTail, selectCells}
+
 // stored is an effect as it is read.
 type stored struct {
 	journal.Pending
@@ -44,11 +47,11 @@ func (j *Journal) Due(ctx context.Context, services []string, lanes []int, limit
 	var list []journal.Pending
 	err := j.snapshot(ctx, func(tx *sql.Tx) error {
 		now := time.Now().UnixMicro()
-		numbers, err := inFront(ctx, tx, services, lanes, now, limit)
+		numbers, err := j.inFront(ctx, tx, services, lanes, now, limit)
 		if err != nil || len(numbers) == 0 {
 			return err
 		}
-		list, err = due(ctx, tx, numbers, now, limit)
+		list, err = j.due(ctx, tx, numbers, now, limit)
 		return err
 	})
 	if err != nil {
@@ -59,7 +62,7 @@ func (j *Journal) Due(ctx context.Context, services []string, lanes []int, limit
 
 // inFront returns the numbers of up to limit effects that are in front and due: of those whose time has come the ones
 // that have waited longest, and of the others the oldest ones. Neither sort can crowd out the other.
-func inFront(ctx context.Context, tx *sql.Tx, services []string, lanes []int, now int64, limit int) ([]int64, error) {
+func (j *Journal) inFront(ctx context.Context, tx *sql.Tx, services []string, lanes []int, now int64, limit int) ([]int64, error) {
 	names, err := json.Marshal(services) // null for all
 	if err != nil {
 		return nil, err
@@ -72,7 +75,7 @@ func inFront(ctx context.Context, tx *sql.Tx, services []string, lanes []int, no
 			query string
 			args  []any
 		}{{&timed, selectTimed, []any{lane, limit, string(names), now}}, {&atOnce, selectAtOnce, []any{lane, limit, string(names)}}} {
-			if err := each(ctx, tx, sort.query, sort.args, func(rows *sql.Rows) error {
+			if err := j.each(ctx, tx, sort.query, sort.args, func(rows *sql.Rows) error {
 				var c candidate
 				err := rows.Scan(&c.number, &c.rank)
 				*sort.to = append(*sort.to, c)
@@ -95,13 +98,13 @@ func inFront(ctx context.Context, tx *sql.Tx, services []string, lanes []int, no
 }
 
 // due reads the effects in front, and those behind them until one has to wait.
-func due(ctx context.Context, tx *sql.Tx, numbers []int64, now int64, limit int) ([]journal.Pending, error) {
+func (j *Journal) due(ctx context.Context, tx *sql.Tx, numbers []int64, now int64, limit int) ([]journal.Pending, error) {
 	argument, err := json.Marshal(numbers)
 	if err != nil {
 		return nil, err
 	}
 	size := 0
-	front, err := effects(ctx, tx, &size, selectFront, string(argument))
+	front, err := j.effects(ctx, tx, &size, selectFront, string(argument))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func due(ctx context.Context, tx *sql.Tx, numbers []int64, now int64, limit int)
 		if !f.ordered || room <= 0 || size >= rules.PageBytes {
 			continue
 		}
-		behind, err := effects(ctx, tx, &size, selectBehind, f.Source.Service, f.Source.ID, f.number, min(room, rules.PageEvents))
+		behind, err := j.effects(ctx, tx, &size, selectBehind, f.Source.Service, f.Source.ID, f.number, min(room, rules.PageEvents))
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +137,7 @@ func (j *Journal) Parked(ctx context.Context, after string, limit int) (list []j
 	}
 	err = j.snapshot(ctx, func(tx *sql.Tx) error {
 		size := math.MinInt // they are for people, who ask for as many as they want to see
-		all, err := effects(ctx, tx, &size, selectParked, after, limit)
+		all, err := j.effects(ctx, tx, &size, selectParked, after, limit)
 		for _, e := range all {
 			list = append(list, e.Pending)
 		}
@@ -147,8 +150,8 @@ func (j *Journal) Parked(ctx context.Context, after string, limit int) (list []j
 }
 
 // effects reads until size, which it adds to, is a page's.
-func effects(ctx context.Context, tx *sql.Tx, size *int, query string, args ...any) (list []stored, err error) {
-	err = each(ctx, tx, query, args, func(rows *sql.Rows) error {
+func (j *Journal) effects(ctx context.Context, tx *sql.Tx, size *int, query string, args ...any) (list []stored, err error) {
+	err = j.each(ctx, tx, query, args, func(rows *sql.Rows) error {
 		var e stored
 		var key sql.NullString
 		var since int64
@@ -174,9 +177,9 @@ func effects(ctx context.Context, tx *sql.Tx, size *int, query string, args ...a
 // errEnough ends each.
 var errEnough = errors.New("enough")
 
-// each calls do for every row, until it returns an error. That of errEnough is none.
-func each(ctx context.Context, tx *sql.Tx, query string, args []any, do func(rows *sql.Rows) error) (err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
+// each asks one of the questions, and calls do for every row until it returns an error. That of errEnough is none.
+func (j *Journal) each(ctx context.Context, tx *sql.Tx, query string, args []any, do func(rows *sql.Rows) error) (err error) {
+	rows, err := tx.StmtContext(ctx, j.questions[query]).QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,8 @@ type Journal struct {
 	lock *os.File
 	read *sql.DB
 
+	questions map[string]*sql.Stmt // of read
+
 	// broken is set for good when the disk refused to say whether a commit is on it.
 	broken atomic.Pointer[error]
 
@@ -103,7 +105,13 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 	}
 	j.read.SetMaxOpenConns(c.Readers)
 	j.read.SetMaxIdleConns(c.Readers)
-	return j, j.read.PingContext(ctx)
+	j.questions = make(map[string]*sql.Stmt, len(questions))
+	for _, q := range questions {
+		if j.questions[q], err = j.read.PrepareContext(ctx, q); err != nil {
+			return nil, fmt.Errorf("prepare %q: %w", q, err)
+		}
+	}
+	return j, nil
 }
 
 // resolve follows links, so that a file has one lock whatever it is called.

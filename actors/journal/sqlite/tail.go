@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	selectLook = "SELECT max(position) FROM (SELECT position FROM events WHERE position > ? ORDER BY position LIMIT ?)"
+	selectLast = "SELECT max(position) FROM events"
 	selectTail = "SELECT " + eventColumns + `, h.service, h.id FROM events e CROSS JOIN streams h ON h.stream = e.stream
 		WHERE e.position > ? AND e.position <= ? AND h.service IN (SELECT value FROM json_each(?)) ORDER BY e.position LIMIT ?`
 )
@@ -32,12 +32,13 @@ func (j *Journal) Tail(ctx context.Context, services []string, after journal.Pos
 	position := after
 	err = j.snapshot(ctx, func(tx *sql.Tx) error {
 		var last sql.NullInt64
-		if err := tx.QueryRowContext(ctx, selectLook, after.Ordinal, rules.Looks).Scan(&last); err != nil || !last.Valid {
+		row := tx.StmtContext(ctx, j.questions[selectLast]).QueryRowContext(ctx)
+		if err := row.Scan(&last); err != nil || last.Int64 <= after.Ordinal {
 			return err
 		}
-		position.Ordinal = last.Int64
+		position.Ordinal = min(last.Int64, after.Ordinal+rules.Looks)
 		size := 0
-		return each(ctx, tx, selectTail, []any{after.Ordinal, last.Int64, string(names), limit}, func(rows *sql.Rows) error {
+		return j.each(ctx, tx, selectTail, []any{after.Ordinal, position.Ordinal, string(names), limit}, func(rows *sql.Rows) error {
 			e, err := scanTail(rows)
 			if err == nil {
 				err = rules.Intact(&e.Event, e.Ref, e.Sequence, e.Sum)

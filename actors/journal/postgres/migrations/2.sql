@@ -2,7 +2,8 @@
 CREATE UNIQUE INDEX streams_stream ON {schema}.streams (stream);
 
 -- Effects that are still to be carried out. "pos" orders those of one source: the appends of a stream come one after the
--- other. One that is neither delayed nor parked is fresh before its first try, and put off after it.
+-- other. One that is put off waits until "own", and with it those behind it, so that nobody looks at them before "due".
+-- That is a hint, which may be too early or too late by one waiting; whether one comes is decided when effects are read.
 CREATE TABLE {schema}.effects (
   id       text COLLATE "C" PRIMARY KEY,
   service  text COLLATE "C" NOT NULL,
@@ -12,6 +13,8 @@ CREATE TABLE {schema}.effects (
   key      text COLLATE "C" NOT NULL,
   due      timestamptz NOT NULL,
   delayed  bool NOT NULL,
+  waits    bool NOT NULL DEFAULT false,
+  own      timestamptz,
   parked   bool NOT NULL DEFAULT false,
   tries    int NOT NULL DEFAULT 0,
   problem  text NOT NULL DEFAULT '',
@@ -20,9 +23,10 @@ CREATE TABLE {schema}.effects (
   body     bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE UNIQUE INDEX effects_key ON {schema}.effects (service, source, key) WHERE key <> '';
-CREATE INDEX effects_fresh ON {schema}.effects (lane, pos) WHERE NOT parked AND NOT delayed AND tries = 0;
-CREATE INDEX effects_put_off ON {schema}.effects (lane, due) WHERE NOT parked AND NOT delayed AND tries > 0;
-CREATE INDEX effects_holding ON {schema}.effects (service, source, pos) WHERE NOT parked AND NOT delayed AND tries > 0;
+CREATE INDEX effects_order ON {schema}.effects (service, source, pos) WHERE NOT parked AND NOT delayed;
+CREATE INDEX effects_fresh ON {schema}.effects (lane, pos) WHERE NOT parked AND NOT delayed AND NOT waits;
+CREATE INDEX effects_waiting ON {schema}.effects (lane, due) WHERE NOT parked AND NOT delayed AND waits;
+CREATE INDEX effects_holding ON {schema}.effects (service, source, due) INCLUDE (pos) WHERE NOT parked AND NOT delayed AND waits;
 CREATE INDEX effects_delayed ON {schema}.effects (lane, due) WHERE NOT parked AND delayed;
 CREATE INDEX effects_parked ON {schema}.effects (id) WHERE parked;
 
