@@ -185,7 +185,8 @@ type Streamer interface {
 	// io.EOF after the last; it is not called again after an error. Otherwise in is nil. What the method answers goes to
 	// out, one at a time and in order; Stream waits for it, so that a slow taker slows the giver. An error of out ends
 	// the call and is returned. The error is an *Error as Handler's is; an Outcome with a Failure is followed by nothing.
-	// Stream does not call in or out after it has returned. It may be called from many goroutines at once.
+	// Stream does not call in or out after it has returned; a call of in that waits then is left to end of itself, which
+	// it has to do soon. It may be called from many goroutines at once.
 	Stream(ctx context.Context, c Command, in func() (Input, error), out func(Outcome) error) error
 }
 

@@ -47,6 +47,17 @@ func (c Code) String() string {
 	return fmt.Sprintf("CODE_%d", uint8(c))
 }
 
+// Lasting reports whether a failure with this code stays one however often the same command is repeated, as long as nobody
+// repairs something.
+func (c Code) Lasting() bool {
+	switch c {
+	case InvalidArgument, NotFound, AlreadyExists, PermissionDenied, FailedPrecondition, OutOfRange, Unimplemented, Unauthenticated:
+		return true
+	default:
+		return false
+	}
+}
+
 // ParseCode is the inverse of String for the known codes.
 func ParseCode(name string) (Code, bool) {
 	for i, n := range codeNames {

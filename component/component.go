@@ -106,6 +106,12 @@ func New(c Config) (*Component, error) {
 		return nil, err
 	}
 	comp.addChecks()
+	comp.admin.Parked(func() admin.Parked {
+		if h := comp.host.Load(); h != nil && h.journal != nil {
+			return parked{h}
+		}
+		return nil
+	})
 	return comp, nil
 }
 

@@ -33,6 +33,7 @@ func (c *Component) addChecks() {
 		"userFunction":    (*host).functionReady,
 		"actorTypes":      (*host).actorsReady,
 		"journalIdentity": (*host).kinReady,
+		"topics":          (*host).topicsReady,
 	} {
 		c.admin.Check(name, func() error {
 			if h := c.host.Load(); h != nil {
@@ -74,4 +75,11 @@ func (h *host) actorsReady() error {
 		return nil
 	}
 	return h.actors.Ready()
+}
+
+func (h *host) topicsReady() error {
+	if h.topics == nil {
+		return nil
+	}
+	return h.topics.ready()
 }

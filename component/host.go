@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -19,6 +18,8 @@ import (
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/component/config"
 	"github.com/dapr-entities/entities/component/daprapi"
+	"github.com/dapr-entities/entities/component/eventing"
+	"github.com/dapr-entities/entities/component/gateway"
 	"github.com/dapr-entities/entities/component/kin"
 	"github.com/dapr-entities/entities/component/userfunction"
 )
@@ -31,12 +32,15 @@ type host struct {
 	sidecar  *daprapi.Client
 	router   *dispatch.Dispatch
 
-	journal  journal.Journal
-	engine   *engine.Engine
-	function *userfunction.Client
-	actors   actorhost.Host
-	kin      *kin.Kin
-	catalog  atomic.Pointer[catalog.Catalog]
+	journal    journal.Journal
+	engine     *engine.Engine
+	function   *userfunction.Client
+	actors     actorhost.Host
+	kin        *kin.Kin
+	gateway    *gateway.Gateway // nil if there is to be none
+	deliveries *deliveries
+	topics     *topics
+	catalog    atomic.Pointer[catalog.Catalog]
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -80,12 +84,23 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxMessage:     int(settings.MaxMessage),
 		MaxMetadata:    int(settings.MaxMetadata),
 		MaxEvents:      settings.MaxEvents,
+		MaxEffects:     settings.MaxEffects,
+		Landed:         h.landed,
 	})
 	if err != nil {
 		return nil, err
 	}
-	h.router, err = dispatch.New(dispatch.Config{Kind: h.kind, Services: h.services, Local: h.engine, Remote: remote})
-	if err != nil || settings.Host == config.HostNever {
+	routes := dispatch.Config{
+		Kind: h.kind, Services: h.services, Streamed: h.streamed, Out: h.out,
+		Local: h.engine, Remote: remote,
+		Publish: eventing.Publisher{Publish: func(ctx context.Context, topic string, event []byte) error {
+			return h.sidecar.Publish(ctx, settings.Pubsub, topic, event)
+		}},
+		Outbox: h.journal, Kept: func() { h.landed(false, true) },
+		MaxHops: settings.MaxHops, MaxEffects: settings.MaxEffects, FinishTimeout: settings.CommandTimeout, Log: c.log,
+	}
+	if settings.Host == config.HostNever {
+		h.router, err = dispatch.New(routes)
 		return h, err
 	}
 	h.function, err = userfunction.New(userfunction.Config{
@@ -93,9 +108,21 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		// Whatever the engine lets pass has to fit, with what goes around it: an event that is stored must be replayed.
 		MaxMessage: int(settings.MaxMessage + settings.MaxMetadata + envelope),
 		Catalog:    catalog.Options{ActorTypes: settings.ActorTypes, MaxBytes: int(settings.MaxMessage)},
-		OnChange:   h.change, Observe: c.metrics.Discovery, Logger: c.log,
+		Check:      h.check, OnChange: h.change, Observe: c.metrics.Discovery, Logger: c.log,
+		CommandTimeout: settings.CommandTimeout, MaxCalls: settings.MaxInFlight,
 	})
 	if err != nil {
+		return nil, err
+	}
+	routes.Actions, routes.Report = h.function, h.function.Report
+	if h.router, err = dispatch.New(routes); err != nil {
+		return nil, err
+	}
+	if h.deliveries, err = newDeliveries(h, c); err != nil {
+		return nil, err
+	}
+	h.topics = newTopics(h, c.metrics)
+	if h.gateway, err = newGateway(h, c.metrics); err != nil {
 		return nil, err
 	}
 	if h.kin, err = h.newKin(c.incarnation); err != nil {
@@ -106,6 +133,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
 		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
 		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
+		Finish:  h.router.Finish,
 		Observe: c.metrics.ActorStream, Log: c.log,
 	})
 	return h, err
@@ -149,85 +177,39 @@ func reads(r config.Reads) engine.Reads {
 	return engine.Checked
 }
 
-// change takes over what a user function turned out to serve.
-func (h *host) change(next *catalog.Catalog, function func(service string) engine.Function) {
-	var services []engine.Service
-	for _, s := range next.Services() {
-		services = append(services, engine.Service{
-			Name: s.Name, Persistence: s.Persistence, Idle: s.Idle, Function: function(s.Name),
-		})
-	}
-	h.catalog.Store(next)
-	h.engine.Serve(services)
-	h.actors.Update()
-}
-
-// kind tells dispatch about a service. While no user function is known, every service may be hosted elsewhere.
-func (h *host) kind(service string) (actors.Kind, bool) {
-	known := h.catalog.Load()
-	if known == nil {
-		return actors.EventSourced, true
-	}
-	s, ok := known.Service(service)
-	if !ok {
-		return 0, false
-	}
-	return s.Kind, true
-}
-
-// services names those that are known.
-func (h *host) services() []string {
-	var names []string
-	if known := h.catalog.Load(); known != nil {
-		for _, s := range known.Services() {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
-// actorType of a service: as the user function's catalog has it, else as the settings or the service's name say.
-func (h *host) actorType(service string) string {
-	if known := h.catalog.Load(); known != nil {
-		if s, ok := known.Service(service); ok {
-			return s.ActorType
-		}
-	}
-	if name, ok := h.settings.ActorTypes[service]; ok {
-		return name
-	}
-	return service[strings.LastIndexByte(service, '.')+1:]
-}
-
-// Run runs the parts until ctx ends. Then it stops them in the order of a command's way: the actor host takes no more and
-// answers what it has, the engine finishes its turns and appends, and sessions are closed. The journal stays open: it
-// belongs to whoever runs the host.
+// Run runs the parts until ctx ends. Then it stops them in the order of a command's way: nothing new comes in from the
+// gateway, feeds, topics and the outbox, and what they have begun ends; other hosts are told goodbye; the actor host takes
+// no more and answers what it has; the engine finishes its turns and appends, and sessions are closed. The journal stays
+// open: it belongs to whoever runs the host.
 func (h *host) Run(ctx context.Context) error {
 	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, below := errgroup.WithContext(below)
-	taking, stopTaking := context.WithCancel(below)
-	defer stopTaking()
-	meeting, stopMeeting := context.WithCancel(below)
-	defer stopMeeting()
-	left := make(chan struct{})  // closed when other hosts have been told goodbye
-	taken := make(chan struct{}) // closed when no more commands come from Dapr
+	// part starts one of them. What it returns tells it to stop and waits until it has.
+	part := func(name string, run func(context.Context) error) (stop func()) {
+		life, end := context.WithCancel(below)
+		done := make(chan struct{})
+		g.Go(func() error {
+			defer close(done)
+			defer end()
+			return named(name, run(life))
+		})
+		return func() {
+			end()
+			<-done
+		}
+	}
+	var first, then []func()
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		g.Go(func() error {
-			defer close(taken)
-			return named("actor host", h.actors.Run(taking))
-		})
-		g.Go(func() error {
-			defer close(left)
-			return named("comparison of journals", h.kin.Run(meeting))
-		})
-	} else {
-		close(left)
-		close(taken)
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
+		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
+		if h.gateway != nil {
+			first = append(first, part("gateway", h.gateway.Run))
+		}
 	}
 	g.Go(func() error {
 		select {
@@ -236,10 +218,14 @@ func (h *host) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		defer cancel()
-		stopMeeting()
-		<-left
-		stopTaking()
-		<-taken
+		var leaving sync.WaitGroup
+		for _, stop := range first {
+			leaving.Go(stop)
+		}
+		leaving.Wait()
+		for _, stop := range then {
+			stop()
+		}
 		if h.engine == nil {
 			return nil
 		}

@@ -60,13 +60,16 @@ func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
 	launched := e.tick
 	e.unlock()
 	stream := i.stream()
-	l, err := e.config.Journal.Load(ctx, stream)
+	l, err := e.load(ctx, i)
 	if err != nil {
 		return opened{}, err
 	}
 	start := Start{Ref: i.ref()}
 	o := opened{head: l.Head, launched: launched}
 	reached := int64(0)
+	if i.service.Whole {
+		reached = max(0, l.Head.Sequence-1)
+	}
 	if l.Snapshot != nil {
 		start.Snapshot, start.SnapshotSequence = &l.Snapshot.Payload, l.Snapshot.Sequence
 		reached = l.Snapshot.Sequence
@@ -84,6 +87,50 @@ func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
 		o.session.Close()
 	}
 	return o, err
+}
+
+// load is the beginning of i.
+func (e *Engine) load(ctx context.Context, i *instance) (journal.Loading, error) {
+	if !i.service.Whole {
+		return e.config.Journal.Load(ctx, i.stream())
+	}
+	return e.newest(ctx, i.stream())
+}
+
+// newestTries bounds how often head and newest event are read until they fit.
+const newestTries = 3
+
+// newest is a loading of the newest event alone. The head is read first, so its event is there, whatever is written
+// meanwhile, unless the journal has let go of it for a newer one.
+func (e *Engine) newest(ctx context.Context, stream actors.Ref) (journal.Loading, error) {
+	check := []journal.Check{{Ref: stream}}
+	for n := 1; ; n++ {
+		checked, err := e.config.Journal.Heads(ctx, check)
+		if err == nil && len(checked) != len(check) {
+			err = errNoResult
+		}
+		if err != nil {
+			return journal.Loading{}, err
+		}
+		l := journal.Loading{Head: checked[0].Head}
+		if l.Head.Sequence == 0 {
+			return l, nil
+		}
+		var newest journal.Event
+		for ev, err := range e.config.Journal.Read(ctx, stream, l.Head.Sequence-1, 1) {
+			if err != nil {
+				return journal.Loading{}, err
+			}
+			newest = ev
+		}
+		switch {
+		case newest.Sequence == l.Head.Sequence:
+			l.Events = func(yield func(journal.Event, error) bool) { yield(newest, nil) }
+			return l, nil
+		case n == newestTries:
+			return journal.Loading{}, &journal.CorruptError{Ref: stream, Sequence: l.Head.Sequence, Reason: "missing"}
+		}
+	}
 }
 
 // replay yields the events of a loading and sees to it that none is missing.

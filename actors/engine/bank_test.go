@@ -29,6 +29,11 @@ type bank struct {
 	// opening is called first by Open.
 	opening func(ctx context.Context, s Start) error
 
+	// effects gives every event an effect that is to be kept, with the event's payload.
+	effects bool
+	// whole events hold the balance, not what is added to it.
+	whole bool
+
 	// eager sessions take commands ahead; ahead counts them.
 	eager bool
 	ahead atomic.Int64
@@ -64,11 +69,11 @@ func (b *bank) Open(ctx context.Context, s Start) (Session, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ev.Sequence != a.sequence+1 {
+		if ev.Sequence != a.sequence+1 && (!b.whole || a.sequence > 0) {
 			b.t.Errorf("event %d of %s came after %d", ev.Sequence, s.Ref, a.sequence)
 		}
-		a.sequence++
-		a.balance += number(&ev.Payload)
+		a.sequence = ev.Sequence
+		a.apply(&ev.Payload)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +143,15 @@ func (a *account) Handle(ctx context.Context, t Turn) (r Reply, err error) {
 		if err == nil && !r.Restart {
 			a.sequence += int64(len(r.Events))
 			for k := range r.Events {
-				a.balance += number(&r.Events[k].Payload)
+				p := &r.Events[k].Payload
+				if a.bank.whole {
+					_, tag, _ := strings.Cut(string(p.Data), ":")
+					p.Data = fmt.Appendf(nil, "%d:%s", a.balance+number(p), tag)
+				}
+				a.apply(p)
+				if a.bank.effects {
+					r.Outcome.Effects = append(r.Outcome.Effects, actors.Effect{Ref: account1("out"), Method: "told", Payload: *p})
+				}
 			}
 		}
 		a.bank.mu.Unlock()
@@ -161,6 +174,10 @@ func (a *account) Handle(ctx context.Context, t Turn) (r Reply, err error) {
 		return a.reply(a.balance-n, event), nil
 	case "get":
 		return a.reply(a.balance), nil
+	case "nudge": // has an effect to keep, and nothing else
+		r := a.reply(a.balance)
+		r.Outcome.Effects = []actors.Effect{{Ref: account1("out"), Method: "told", Payload: t.Command.Payload}}
+		return r, nil
 	case "fee": // fails, and has an event
 		r := a.reply(0, event)
 		r.Outcome = actors.Outcome{Failure: actors.Errorf(actors.FailedPrecondition, "a fee")}
@@ -184,6 +201,13 @@ func (a *account) Handle(ctx context.Context, t Turn) (r Reply, err error) {
 	default:
 		return Reply{}, actors.Errorf(actors.Unimplemented, "no such method")
 	}
+}
+
+func (a *account) apply(p *actors.Payload) {
+	if a.bank.whole {
+		a.balance = 0
+	}
+	a.balance += number(p)
 }
 
 func (a *account) reply(balance int64, events ...Event) Reply {
@@ -222,8 +246,10 @@ type rig struct {
 	*Engine
 	t       testing.TB
 	journal journal.Journal
-	bank    *bank
-	stop    func()
+	// outbox is that of the journal in memory that the configuration began with.
+	outbox journal.Outbox
+	bank   *bank
+	stop   func()
 }
 
 const bankService = "shop.v1.Bank"
@@ -233,7 +259,8 @@ func account1(id string) actors.Ref { return actors.Ref{Service: bankService, ID
 // start runs an engine over a journal, which the configuration may exchange, until the test ends.
 func start(t testing.TB, b *bank, configure func(*Config)) *rig {
 	t.Helper()
-	c := Config{Journal: memory.Open(), Log: slog.New(slog.DiscardHandler)}
+	inner := memory.Open()
+	c := Config{Journal: inner, Log: slog.New(slog.DiscardHandler)}
 	if configure != nil {
 		configure(&c)
 	}
@@ -245,7 +272,7 @@ func start(t testing.TB, b *bank, configure func(*Config)) *rig {
 		b = &bank{}
 	}
 	b.t = t
-	e.Serve([]Service{{Name: bankService, Persistence: "bank", Function: b}})
+	e.Serve([]Service{{Name: bankService, Persistence: "bank", Function: b, Whole: b.whole}})
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- e.Run(ctx) }()
@@ -262,7 +289,7 @@ func start(t testing.TB, b *bank, configure func(*Config)) *rig {
 		})
 	}
 	t.Cleanup(stop)
-	return &rig{Engine: e, t: t, journal: c.Journal, bank: b, stop: stop}
+	return &rig{Engine: e, t: t, journal: c.Journal, outbox: inner, bank: b, stop: stop}
 }
 
 func command(id, method string, n int64) actors.Command {
@@ -330,6 +357,26 @@ func (r *rig) history(id string) string {
 		s = append(s, string(ev.Payload.Data))
 	}
 	return strings.Join(s, " ")
+}
+
+// kept are the effects of an entity that are due, in order.
+func (r *rig) kept(id string) []journal.Pending {
+	r.t.Helper()
+	list, err := keptEffects(r.outbox, actors.Ref{Service: "bank", ID: id})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return list
+}
+
+func keptEffects(o journal.Outbox, source actors.Ref) (kept []journal.Pending, err error) {
+	list, err := o.Due(context.Background(), []int{journal.Lane(source)}, 0)
+	for _, p := range list {
+		if p.Source == source {
+			kept = append(kept, p)
+		}
+	}
+	return kept, err
 }
 
 func wantError(t testing.TB, err error, code actors.Code, texts ...string) {

@@ -47,7 +47,9 @@ func (e *Engine) commit(stop <-chan struct{}) {
 		}
 		took = time.Since(began)
 		e.config.Observer.Appended(len(b.appends), events, took)
-		e.land(&b, results)
+		if events, effects := e.land(&b, results); events || effects {
+			e.config.Landed(events, effects)
+		}
 	}
 }
 
@@ -121,14 +123,22 @@ func (e *Engine) launch(b *batch) {
 
 var errNoResult = errors.New("the journal gave no result")
 
-// land puts the results to the works, settles their instances, and empties b.
-func (e *Engine) land(b *batch, results []journal.Result) {
+// land puts the results to the works, settles their instances, and empties b. It reports what became durable.
+func (e *Engine) land(b *batch, results []journal.Result) (events, effects bool) {
 	e.mu.Lock()
 	defer e.unlock()
 	for k, w := range b.works {
 		w.result = journal.Result{Status: journal.Unknown, Err: errNoResult}
 		if k < len(results) && results[k].Status >= journal.Committed && results[k].Status <= journal.Refused {
 			w.result = results[k]
+		}
+		if w.result.Status == journal.AlreadyApplied && w.command.Key == "" {
+			// Nobody else knows a drawn id: some driver sent the append twice.
+			w.result.Status = journal.Committed
+		}
+		if w.landed() || w.result.Status == journal.AlreadyApplied {
+			events = events || len(w.append.Events) > 0
+			effects = effects || len(w.append.Effects) > 0
 		}
 		i := w.instance
 		i.launched--
@@ -147,6 +157,7 @@ func (e *Engine) land(b *batch, results []journal.Result) {
 	clear(b.appends)
 	clear(b.instances)
 	b.works, b.appends, b.instances = b.works[:0], b.appends[:0], b.instances[:0]
+	return events, effects
 }
 
 // question about the head of a stream, and about the key of a work, if one is set.

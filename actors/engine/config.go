@@ -58,7 +58,7 @@ type Config struct {
 	MaxActivations int
 	// MaxBatch appends, or questions, in one call of the journal. Defaults to 256.
 	MaxBatch int
-	// MaxBatchBytes of the events and snapshots in one batch. A single append is always taken. Defaults to 8 MiB.
+	// MaxBatchBytes of the events, snapshots and effects in one batch. A single append is always taken. Defaults to 8 MiB.
 	MaxBatchBytes int
 
 	// MaxMessage bytes of a command's, event's, snapshot's or reply's payload. Defaults to 4 MiB.
@@ -67,6 +67,12 @@ type Config struct {
 	MaxMetadata int
 	// MaxEvents of one command. Defaults to 1,000.
 	MaxEvents int
+	// MaxEffects of one command, of all sorts. Defaults to 100.
+	MaxEffects int
+
+	// Landed, if set, is called after a batch by which events or effects became durable: a doorbell for those who read
+	// them. It may be called once too often, and must not block or call the engine.
+	Landed func(events, effects bool)
 }
 
 // The settings that errors name. They are the keys of the component's configuration.
@@ -77,6 +83,7 @@ const (
 	settingMessage  = "maxMessage"
 	settingMetadata = "maxMetadata"
 	settingEvents   = "maxEvents"
+	settingEffects  = "maxEffects"
 )
 
 // The keys of log entries.
@@ -128,6 +135,7 @@ func (c *Config) validate() error {
 		{"MaxMessage", &c.MaxMessage, 4 << 20, 1},
 		{"MaxMetadata", &c.MaxMetadata, 64 << 10, 1},
 		{"MaxEvents", &c.MaxEvents, 1000, 1},
+		{"MaxEffects", &c.MaxEffects, 100, 1},
 	} {
 		if *n.value == 0 {
 			*n.value = n.or
@@ -142,6 +150,9 @@ func (c *Config) validate() error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if c.Landed == nil {
+		c.Landed = func(bool, bool) {}
+	}
 	return errors.Join(problems...)
 }
 
@@ -154,7 +165,8 @@ type Service struct {
 	// Idle defaults to Config.Idle.
 	Idle     time.Duration
 	Function Function
-	// Whole says that the newest event alone is the state of an entity: its sessions begin with that event.
+	// Whole says that the newest event alone is the state of an entity: its sessions begin with that event, if there is
+	// one, and snapshots are not stored.
 	Whole bool
 }
 

@@ -48,6 +48,10 @@
 //
 // # Effects
 //
-// The effects of a turn that wrote go into its append, which a journal without an outbox refuses; those of a turn that
-// wrote nothing are in its outcome only. The engine carries out neither effects nor forwards.
+// The effects of a turn, of a refusal too, are of two sorts. The asynchronous ones go into its append, so a turn that
+// decided nothing else writes all the same: an append without events, but with a record by which it can be found again.
+// It compares the head as every append does and leaves it where it is. The synchronous ones stay in the outcome, whose
+// receiver carries them out, as it follows the forward. Every effect has an id that is made from the command id of the
+// turn, and the forward of a keyed command has a key made in the same way: whoever repeats the command gets the same
+// ones, so that nothing of it is done twice. The engine carries out neither effects nor forwards.
 package engine

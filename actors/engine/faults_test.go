@@ -362,20 +362,6 @@ func TestCachedReads(t *testing.T) {
 	}
 }
 
-func TestEffectsRefused(t *testing.T) {
-	t.Parallel()
-	r := start(t, &bank{script: func(_ context.Context, a *account, turn Turn) (Reply, error, bool) {
-		reply := a.reply(1, Event{Payload: *amount(1)})
-		reply.Outcome.Effects = []actors.Effect{{Ref: account1("b"), Method: "add"}}
-		return reply, nil, turn.Command.Method == "effect"
-	}}, nil)
-	_, err := r.Handle(t.Context(), command("a", "effect", 0))
-	wantError(t, err, actors.Unimplemented, "keeps no effects")
-	if got := r.do(command("a", "add", 3)); got != 3 {
-		t.Errorf("the balance is %d", got)
-	}
-}
-
 // Batches keep to their bounds.
 func TestBatches(t *testing.T) {
 	t.Parallel()

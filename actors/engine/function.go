@@ -56,7 +56,7 @@ type Start struct {
 	// Snapshot is nil if there is none; SnapshotSequence is then 0.
 	Snapshot         *actors.Payload
 	SnapshotSequence int64
-	// Events after the snapshot, in order.
+	// Events after the snapshot, in order. Of a service whose newest event is the whole state it is that one, if any.
 	Events iter.Seq2[Event, error]
 }
 

@@ -19,7 +19,7 @@ type service struct {
 // same reports whether a session of s is as good as one of o.
 func (s *service) same(o *Service) bool {
 	a, b := reflect.ValueOf(s.Function), reflect.ValueOf(o.Function)
-	return s.Persistence == o.Persistence && a.Comparable() && b.Comparable() && a.Equal(b)
+	return s.Persistence == o.Persistence && s.Whole == o.Whole && a.Comparable() && b.Comparable() && a.Equal(b)
 }
 
 // instance of a resident entity. It is guarded by the engine's mutex; session and sequence are also read by the worker,

@@ -26,7 +26,9 @@ func fight(t *testing.T, open func() journal.Journal, commands int, meanwhile fu
 	}
 	t.Logf("-sim.seed=%d", seed)
 	s := &sim{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 1))}
-	journals := [2]*journaltest.Faulty{journaltest.NewFaulty(open()), journaltest.NewFaulty(open())}
+	first := open()
+	s.outbox, s.whole = first, s.chance(0.5)
+	journals := [2]*journaltest.Faulty{journaltest.NewFaulty(first), journaltest.NewFaulty(open())}
 	s.fight(t, journals, commands, meanwhile)
 	time.Sleep(time.Second) // late appends happen, or not
 	s.read(t, journals[0])
@@ -39,7 +41,7 @@ func fight(t *testing.T, open func() journal.Journal, commands int, meanwhile fu
 	total := new(simTotals)
 	s.check(total)
 	t.Logf("%+v", *total)
-	if total.acked == 0 || total.conflicts == 0 {
+	if total.acked == 0 || total.conflicts == 0 || total.nudges == 0 {
 		t.Error("the engines did not fight")
 	}
 }

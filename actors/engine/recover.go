@@ -80,6 +80,7 @@ func (e *Engine) recover(i *instance) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.shut(i, Broken)
+	e.found(verdicts)
 	// As in settle, reads before an own append that was committed are proved by it.
 	var proved *work
 	for w := i.pending.first; w != nil && (!w.wrote || w.landed() || verdicts[w].ours(w)); w = w.next {
@@ -121,6 +122,20 @@ func (e *Engine) recover(i *instance) {
 	i.writing = 0
 	i.broken, i.stale = false, false
 	i.generation++
+}
+
+// found rings for what turned out to be durable.
+func (e *Engine) found(verdicts map[*work]verdict) {
+	events, effects := false, false
+	for w, v := range verdicts {
+		if v.applied {
+			events = events || len(w.append.Events) > 0
+			effects = effects || len(w.append.Effects) > 0
+		}
+	}
+	if events || effects {
+		e.after = append(e.after, func() { e.config.Landed(events, effects) })
+	}
 }
 
 // decided answers w if it is not to be handled again. innocent says that an append before it failed, stale
@@ -172,9 +187,6 @@ func refused(c *actors.Command, cause error) error {
 	switch {
 	case errors.As(cause, &known):
 		return known
-	case errors.Is(cause, journal.ErrEffects):
-		return &actors.Error{Code: actors.Unimplemented, Cause: cause,
-			Message: fmt.Sprintf("%s to %s was not carried out: it has effects, and %s", c.Method, c.Ref, journal.ErrEffects)}
 	case errors.Is(cause, journal.ErrClosed):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
 			Message: fmt.Sprintf("%s to %s was not carried out: the journal is closed; try again", c.Method, c.Ref)}

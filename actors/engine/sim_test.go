@@ -44,12 +44,16 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("seeds from %d: %.0f a second; %+v", first, float64(*simCount)/time.Since(began).Seconds(), *total)
-	if *simCount >= 100 && (total.unknown == 0 || total.repeated == 0 || total.conflicts == 0 || total.struck == 0 || total.ahead == 0) {
+	if *simCount >= 100 && (total.unknown == 0 || total.repeated == 0 || total.conflicts == 0 || total.struck == 0 || total.ahead == 0 || total.nudges == 0) {
 		t.Error("the simulation did not reach what it is for")
 	}
 }
 
-type simTotals struct{ acked, failed, unknown, repeated, conflicts, struck, ahead int }
+type simTotals struct {
+	acked, failed, unknown, repeated, conflicts, struck, ahead int
+	// nudges are turns that wrote effects only, and were acknowledged.
+	nudges int
+}
 
 type sim struct {
 	t      *testing.T
@@ -61,6 +65,11 @@ type sim struct {
 	history []op
 	stored  map[string][]journal.Event
 	totals  simTotals
+	// outbox of the journal; kept is what it holds of each entity in the end.
+	outbox journal.Outbox
+	kept   map[string][]journal.Pending
+	// whole events hold the balance.
+	whole bool
 }
 
 // op is one logical command: its retries with the same key are inside.
@@ -89,7 +98,9 @@ func (s *sim) pick(n int) int {
 const simEntities = 3
 
 func (s *sim) run(t *testing.T) {
-	faulty := journaltest.NewFaulty(memory.Open())
+	inner := memory.Open()
+	faulty := journaltest.NewFaulty(inner)
+	s.outbox, s.whole = inner, s.chance(0.3)
 	s.fight(t, [2]*journaltest.Faulty{faulty, faulty}, 12, nil)
 	time.Sleep(time.Minute) // late appends happen, or not
 	s.read(t, faulty)
@@ -144,7 +155,7 @@ func (s *sim) fight(t *testing.T, journals [2]*journaltest.Faulty, commands int,
 	for n := range 2 {
 		resident := []int{-1, 1, 100}[s.pick(3)]
 		batch := []int{1, 3, 256}[s.pick(3)]
-		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0}, func(c *Config) {
+		rigs = append(rigs, start(t, &bank{script: script, eager: s.seed%2 == 0, effects: true, whole: s.whole}, func(c *Config) {
 			c.Journal, c.Observer = journals[n], observer
 			c.CommandTimeout, c.ResolveTimeout, c.AppendTimeout = 2*time.Second, time.Second, 500*time.Millisecond
 			c.Idle, c.MaxResident, c.MaxBatch = 300*time.Millisecond, resident, batch
@@ -205,6 +216,14 @@ func (s *sim) read(t *testing.T, j journal.Reader) {
 			s.stored[id] = append(s.stored[id], ev)
 		}
 	}
+	s.kept = make(map[string][]journal.Pending)
+	for n := range simEntities {
+		id := fmt.Sprint("e", n)
+		var err error
+		if s.kept[id], err = keptEffects(s.outbox, actors.Ref{Service: "bank", ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // edition is a bank that is found anew.
@@ -221,6 +240,8 @@ func (s *sim) client(rigs []*rig, tag string) {
 		o.method = "get"
 	case 3, 4, 5:
 		o.method = "spend"
+	case 6:
+		o.method = "nudge"
 	}
 	c := command(o.id, o.method, 0)
 	c.Payload.Data = fmt.Appendf(nil, "%d:%s", o.amount, tag)
@@ -241,7 +262,7 @@ func (s *sim) client(rigs []*rig, tag string) {
 		case 1:
 			r.DisownAll()
 		case 2:
-			r.Serve([]Service{{Name: bankService, Persistence: "bank", Function: edition{r.bank, s.pick(1 << 20)}}})
+			r.Serve([]Service{{Name: bankService, Persistence: "bank", Function: edition{r.bank, s.pick(1 << 20)}, Whole: s.whole}})
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		if s.chance(0.05) {
@@ -303,6 +324,7 @@ func (s *sim) check(total *simTotals) {
 			found[tag] = ev
 		}
 	}
+	s.checkEffects()
 	var history []porcupine.Operation
 	for n, o := range s.history {
 		ev, stored := found[o.tag]
@@ -338,6 +360,10 @@ func (s *sim) check(total *simTotals) {
 			fmt.Sscan(o.outcome.Failure.Message, &out.balance)
 		case o.method == "get":
 			out.balance = number(o.outcome.Reply)
+		case o.method == "nudge":
+			in.method = "get" // as far as the balance is concerned
+			out.balance = number(o.outcome.Reply)
+			s.totals.nudges++
 		default:
 			s.totals.acked++
 			out.balance = number(o.outcome.Reply)
@@ -357,6 +383,7 @@ func (s *sim) check(total *simTotals) {
 		t.Error("the check took too long")
 	}
 	total.acked += s.totals.acked
+	total.nudges += s.totals.nudges
 	total.ahead += s.totals.ahead
 	total.failed += s.totals.failed
 	total.unknown += s.totals.unknown
@@ -368,6 +395,9 @@ func (s *sim) check(total *simTotals) {
 // balance of an entity at a sequence.
 func (s *sim) balance(id string, sequence int64) (sum int64) {
 	for _, ev := range s.stored[id][:sequence] {
+		if s.whole {
+			sum = 0
+		}
 		sum += number(&ev.Payload)
 	}
 	return sum

@@ -154,9 +154,7 @@ func (e *Engine) turn(i *instance, w *work) {
 	if err == nil {
 		w.outcome = reply.Outcome
 		w.outcome.Sequence, w.outcome.Repeated = w.end, false
-		if len(reply.Events) > 0 {
-			e.write(i, w, &reply)
-		}
+		err = write(i, w, &reply)
 	}
 
 	e.mu.Lock()
@@ -196,26 +194,43 @@ func (e *Engine) turn(i *instance, w *work) {
 	ring(e.toCommit)
 }
 
-// write makes w's append. A snapshot without events would say nothing new, and is left out.
-func (e *Engine) write(i *instance, w *work, r *Reply) {
-	events := make([]journal.Event, len(r.Events))
-	about := contextOf(w.command.Metadata)
-	for k := range r.Events {
-		events[k] = journal.Event{Name: eventName(&r.Events[k]), Payload: r.Events[k].Payload, Context: about}
+// write makes w's append, if there is anything to append. A snapshot without events would say nothing new, and is left
+// out.
+func write(i *instance, w *work, r *Reply) error {
+	o := &w.outcome
+	if len(r.Events) == 0 && len(o.Effects) == 0 && o.Forward == nil {
+		return nil
+	}
+	stream, id := i.stream(), commandID(w.command.Key)
+	kept := w.follow(stream, id)
+	if len(r.Events) == 0 && len(kept) == 0 {
+		return nil
+	}
+	if err := journal.ValidateEffects(kept); err != nil {
+		return senseless(&w.command, err)
 	}
 	w.wrote = true
-	w.append = journal.Append{
-		Ref:      i.stream(),
-		Expected: w.base,
-		Epoch:    i.epoch,
-		Command:  commandID(w.command.Key),
-		Events:   events,
-		Snapshot: r.Snapshot,
-		Effects:  r.Outcome.Effects,
+	w.append = journal.Append{Ref: stream, Expected: w.base, Epoch: i.epoch, Command: id, Effects: kept}
+	switch {
+	case w.command.Key != "":
+		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(*o)}
+	case len(r.Events) == 0:
+		// Only a record can tell that it happened. Nobody else knows its id, so nobody will ask for the outcome.
+		w.hash = hashOf(&w.command)
+		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(actors.Outcome{Sequence: w.end})}
 	}
-	if w.command.Key != "" {
-		w.append.Record = &journal.Record{Hash: w.hash, Outcome: actors.MarshalOutcome(w.outcome)}
+	if len(r.Events) == 0 {
+		return nil
 	}
+	about := contextOf(w.command.Metadata)
+	w.append.Events = make([]journal.Event, len(r.Events))
+	for k := range r.Events {
+		w.append.Events[k] = journal.Event{Name: eventName(&r.Events[k]), Payload: r.Events[k].Payload, Context: about}
+	}
+	if !i.service.Whole {
+		w.append.Snapshot = r.Snapshot
+	}
+	return nil
 }
 
 // again puts w back to the front of the queue, or aborts it when that has been done too often.
@@ -296,8 +311,19 @@ func (e *Engine) measure(w *work, r *Reply) error {
 	if err := check("the snapshot", r.Snapshot); err != nil {
 		return err
 	}
+	if err := e.measureEffects(w, r.Outcome.Effects); err != nil {
+		return err
+	}
 	if n := metadataSize(r.Outcome.Metadata); n > e.config.MaxMetadata {
 		return e.limited(c.Service, settingMetadata, e.config.MaxMetadata, fmt.Sprintf("the reply's metadata of %s to %s has %d bytes", c.Method, c.Ref, n))
+	}
+	if f := r.Outcome.Forward; f != nil {
+		if n := metadataSize(f.Metadata); n > e.config.MaxMetadata {
+			return e.limited(c.Service, settingMetadata, e.config.MaxMetadata, fmt.Sprintf("the forward's metadata of %s to %s has %d bytes", c.Method, c.Ref, n))
+		}
+		if err := check("the forward", &f.Payload); err != nil {
+			return err
+		}
 	}
 	return check("the reply", r.Outcome.Reply)
 }

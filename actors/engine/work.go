@@ -59,7 +59,8 @@ type turn struct {
 	failure *actors.Error
 	// base is the sequence before the turn, end the one after it.
 	base, end int64
-	// append is only for turns that wrote.
+	// append is only for turns that wrote: events, effects, or both. One without events leaves the head where it is, but
+	// compares it all the same.
 	wrote  bool
 	append journal.Append
 	// launched is the tick at which the append was sent to the journal, 0 before.
@@ -199,7 +200,7 @@ func appendSize(a *journal.Append) int {
 	if a.Record != nil {
 		n += len(a.Record.Outcome)
 	}
-	return n
+	return n + effectsSize(a.Effects)
 }
 
 // outcomeSize is what is kept until the outcome may leave.
@@ -211,10 +212,7 @@ func outcomeSize(o *actors.Outcome) int {
 	if o.Forward != nil {
 		n += payloadSize(&o.Forward.Payload) + metadataSize(o.Forward.Metadata)
 	}
-	for k := range o.Effects {
-		n += payloadSize(&o.Effects[k].Payload) + metadataSize(o.Effects[k].Metadata)
-	}
-	return n
+	return n + effectsSize(o.Effects)
 }
 
 // The metadata of a command from which the context of its events is taken.

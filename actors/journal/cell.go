@@ -7,10 +7,10 @@ type Cell struct {
 	// Key has 1 to MaxCellKeyBytes bytes of UTF-8 without zero bytes. Keys beginning with different words and a slash are
 	// used for different things.
 	Key string
-	// Value has at most MaxCellBytes.
+	// Value has at most MaxCellBytes. It may be empty.
 	Value []byte
 	// Version is 0 if there is no such cell, else it grows with every change, also when the cell was removed meanwhile
-	// and made again.
+	// and made again. It need not grow by 1.
 	Version int64
 }
 
@@ -20,15 +20,17 @@ const (
 	MaxCellBytes    = 1 << 20
 )
 
-// Cells keeps cells.
+// Cells keeps cells. What a call changes is durable when it returns, and every later call sees it.
 type Cells interface {
 	// Cell returns one, with Version 0 if there is none.
 	Cell(ctx context.Context, key string) (Cell, error)
-	// Cells returns up to limit whose keys begin with prefix and are greater than after, in the order of the keys' bytes.
+	// Cells returns up to limit whose keys begin with prefix and are greater than after, in the order of the keys' bytes;
+	// limit 0 is no limit. Fewer may come if they are big, but none only at the end. The empty prefix is that of all.
 	Cells(ctx context.Context, prefix, after string, limit int) ([]Cell, error)
 	// Put sets the value if the cell still has c.Version, and returns its version then. Otherwise the error matches
-	// ErrConflict. Any other error leaves in doubt whether it was set.
+	// ErrConflict. Any other error leaves in doubt whether it was set, unless the cell is not valid.
 	Put(ctx context.Context, c Cell) (int64, error)
-	// Remove takes the cell away if it still has that version, else the error matches ErrConflict.
+	// Remove takes the cell away if it still has that version, else, and if there is no such cell, the error matches
+	// ErrConflict.
 	Remove(ctx context.Context, key string, version int64) error
 }

@@ -21,8 +21,8 @@ var (
 	ErrUnavailable = errors.New("the journal cannot be written to")
 	// ErrFull is matched by the cause of a refusal because the journal has no room left.
 	ErrFull = errors.New("the journal is full")
-	// ErrEffects refuses appends with effects.
-	ErrEffects = errors.New("the journal keeps no effects")
+	// ErrConflict is matched by the error of a cell that is not, or no longer, what the caller believes.
+	ErrConflict = errors.New("the cell has been changed meanwhile")
 )
 
 // CorruptError tells of a record whose checksum does not match or of an event that is missing in the middle.
@@ -54,8 +54,6 @@ func (a *Append) Validate() error {
 		return fmt.Errorf("append to %s: the epoch is %d", a.Ref, a.Epoch)
 	case a.Expected < AnySequence:
 		return fmt.Errorf("append to %s: the expected sequence is %d", a.Ref, a.Expected)
-	case len(a.Effects) > 0:
-		return fmt.Errorf("append to %s: %w", a.Ref, ErrEffects)
 	case len(a.Events) == 0 && a.Record == nil:
 		return fmt.Errorf("append to %s: neither events nor a record", a.Ref)
 	case len(a.Events) == 0 && a.Snapshot != nil:
@@ -68,6 +66,9 @@ func (a *Append) Validate() error {
 		if !text(e.Name) || !payloadText(&e.Payload) || !contextText(&e.Context) {
 			return fmt.Errorf("append to %s: name, type or context of event %d is not UTF-8 text without zero bytes", a.Ref, i)
 		}
+	}
+	if err := ValidateEffects(a.Effects); err != nil {
+		return fmt.Errorf("append to %s: %w", a.Ref, err)
 	}
 	return nil
 }

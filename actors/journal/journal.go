@@ -14,6 +14,9 @@ import (
 type Journal interface {
 	Appender
 	Reader
+	Tailer
+	Outbox
+	Cells
 
 	// List returns up to limit streams of a service whose ids are greater than after, in the order of their bytes.
 	// Streams without events (fenced, or with records only) are among them. Limit 0 is no limit.
@@ -75,7 +78,7 @@ type Append struct {
 	Events []Event
 	// Snapshot is the state after Events. It replaces the stream's snapshot.
 	Snapshot *actors.Payload
-	// Effects to be carried out because of this command, none of them synchronous. Each has an ID; see Outbox. With
+	// Effects to be carried out because of this command, none of them synchronous. See ValidateEffects and Outbox. With
 	// effects and without events there must be a Record.
 	Effects []actors.Effect
 }

@@ -156,23 +156,28 @@ func (n *session) command(to target, ref actors.Ref,
 	if n.ctx.Err() != nil {
 		return nil
 	}
-	outcome, err := to.entities.Handle(n.ctx, actors.Command{
+	c := actors.Command{
 		Ref: ref, Method: r.GetMethod(), Payload: payload, Metadata: in.metadata, Key: in.key, Deadline: deadline,
-	})
+	}
+	outcome, err := to.entities.Handle(n.ctx, c)
+	sequence := outcome.Sequence
+	if finish := n.host.config.Finish; err == nil && finish != nil && !in.outcome && method != nil &&
+		(outcome.Forward != nil || len(outcome.Effects) > 0) {
+		outcome, err = finish(n.ctx, c, outcome)
+	}
 	switch {
 	case n.ctx.Err() != nil:
 		return nil
 	case err != nil:
 		n.report(ref, r.GetMethod(), err)
-		return n.failed(r.GetId(), ref, 0, err)
+		return n.failed(r.GetId(), ref, sequence, err)
 	case in.outcome:
 		return n.answer(r.GetId(), ref, &outcome, in.dataOnly, actors.MarshalOutcome(outcome), contentOutcome)
 	case outcome.Failure != nil:
 		return n.failed(r.GetId(), ref, outcome.Sequence, outcome.Failure)
 	case outcome.Forward != nil:
 		return n.failed(r.GetId(), ref, outcome.Sequence, actors.Errorf(actors.Unimplemented,
-			"%s of %s forwards to %s: this version does not follow forwards of commands that come by Dapr's actor API; "+
-				"use the binding or the gateway", r.GetMethod(), ref, outcome.Forward.Ref))
+			"%s of %s forwards to %s, and nobody here follows: use the binding or the gateway", r.GetMethod(), ref, outcome.Forward.Ref))
 	}
 	var data []byte
 	var contentType string

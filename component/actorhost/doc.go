@@ -24,5 +24,6 @@
 //     ended stream are dropped here, because the next stream counts its ids from 1 again.
 //
 // A failure goes out as a failed request whose text carries the code (actors.FailureText): Dapr has no other way to tell
-// all callers that a command failed. Our own component marks its invocations and gets the encoded outcome instead.
+// all callers that a command failed. Our own component marks its invocations and gets the encoded outcome instead, with
+// what is still to follow from it; for all other callers that is done here (Config.Finish), inside the turn.
 package actorhost

@@ -52,6 +52,10 @@ type Config struct {
 	// catalog, never alone. Their commands go where the type says as they are: the service of the Ref is the actor type,
 	// any method is good, and payloads are not translated.
 	Reserved map[string]Entities
+	// Finish does what follows from an outcome of a command of the catalog's services, effects and a forward, for callers
+	// who do not know outcomes, and returns what they are told. It runs inside the entity's turn in daprd, which lets in
+	// no other command meanwhile: it must not send one there. Without it forwards are refused.
+	Finish func(context.Context, actors.Command, actors.Outcome) (actors.Outcome, error)
 
 	// IdleTimeout after which daprd deactivates an entity, counted from the start of its last turn: a longer turn is
 	// cancelled. It bounds what is owned, not what is in memory. Defaults to 1 h.

@@ -4,6 +4,7 @@
 //	GET /healthz       200 while the process lives
 //	GET /readyz        200 if every check is ok, else 503; the body names each with its reason
 //	GET /metrics       Prometheus
+//	GET /parked        effects and events that were given up; POST /parked/release and /parked/discard take {"ids": [...]}
 //	GET /debug/pprof/  Go profiles, if they are turned on
 package admin
 
@@ -42,6 +43,7 @@ type Server struct {
 	mu      sync.RWMutex
 	address string
 	checks  map[string]func() error
+	parked  func() Parked
 }
 
 // New makes a server that is not running.
@@ -127,12 +129,18 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// maxBody is room for the ids that one request may change.
+const maxBody = 1 << 20
+
 // Handler serves the paths of the package.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.config.Metrics.Handler())
+	mux.HandleFunc("GET /parked", s.listParked)
+	mux.HandleFunc("POST /parked/release", s.changeParked("release", Parked.Release))
+	mux.HandleFunc("POST /parked/discard", s.changeParked("discard", Parked.Discard))
 	if s.config.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -140,7 +148,7 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return http.MaxBytesHandler(mux, 1<<10)
+	return http.MaxBytesHandler(mux, maxBody)
 }
 
 // readiness is the body of /readyz.

@@ -34,10 +34,19 @@ type Metrics struct {
 	streams      prometheus.Counter
 	discoveries  *prometheus.CounterVec
 	requests     *prometheus.HistogramVec
+	delivered    *prometheus.HistogramVec
+	lag          *prometheus.HistogramVec
+	retried      *prometheus.CounterVec
+	parked       *prometheus.CounterVec
+	skipped      *prometheus.CounterVec
+	calls        *prometheus.HistogramVec
 }
 
 // Durations from a turn in memory to a stalled database.
 var seconds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// Ages from a delivery at once to one after a night's outage.
+var lags = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600}
 
 var sizes = prometheus.ExponentialBuckets(1, 2, 11)
 
@@ -63,10 +72,17 @@ func NewMetrics() *Metrics {
 		streams:      counter("actor_streams_total", "Times that an actor stream was registered with the sidecar."),
 		discoveries:  counters("discoveries_total", "Attempts to discover the user function.", "result"),
 		requests:     histograms("component_request_seconds", "Requests of the sidecar to state store and binding.", seconds, "method", "code"),
+		delivered:    histograms("delivery_seconds", "Time that the try took by which an effect or an event was delivered.", seconds, "kind", "service"),
+		lag:          histograms("delivery_lag_seconds", "Age of an effect or an event when it was delivered.", lags, "kind", "service"),
+		retried:      counters("delivery_retries_total", "Tries to deliver an effect or an event that failed and are repeated.", "kind", "service"),
+		parked:       counters("parked_total", "Effects, events and messages that were given up and parked.", "kind", "service"),
+		skipped:      counters("skipped_events_total", "Events that no method of their consumer takes.", "service"),
+		calls:        histograms("gateway_call_seconds", "Calls at the gateway.", seconds, "protocol", "service", "method", "code"),
 	}
 	m.registry.MustRegister(
 		m.turns, m.batchSize, m.batchTime, m.events, m.checkSize, m.checkTime, m.conflicts, m.resolved, m.activations,
 		m.replayed, m.passivations, m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.streams, m.discoveries, m.requests,
+		m.delivered, m.lag, m.retried, m.parked, m.skipped, m.calls,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -170,6 +186,27 @@ func (m *Metrics) Request(method, code string, took time.Duration) {
 		method = method[i+len(".v1."):]
 	}
 	m.requests.WithLabelValues(method, code).Observe(took.Seconds())
+}
+
+// Delivered counts an effect that was carried out or an event that was handled, by the service that it went to or, for
+// events, that consumes it: how long the last try took, and how old it was then.
+func (m *Metrics) Delivered(kind, service string, took, age time.Duration) {
+	m.delivered.WithLabelValues(kind, service).Observe(took.Seconds())
+	m.lag.WithLabelValues(kind, service).Observe(age.Seconds())
+}
+
+// Retried counts a try that failed and is repeated.
+func (m *Metrics) Retried(kind, service string) { m.retried.WithLabelValues(kind, service).Inc() }
+
+// Parked counts an effect, an event of a journal or a message of a topic that was given up.
+func (m *Metrics) Parked(kind, service string) { m.parked.WithLabelValues(kind, service).Inc() }
+
+// Skipped counts an event that no method of its consumer takes.
+func (m *Metrics) Skipped(service string) { m.skipped.WithLabelValues(service).Inc() }
+
+// Called counts a call at the gateway.
+func (m *Metrics) Called(protocol, service, method, code string, took time.Duration) {
+	m.calls.WithLabelValues(protocol, service, method, code).Observe(took.Seconds())
 }
 
 // Gauges shows numbers that somebody else keeps: entities in memory (resident), entities owned (owned), commands in

@@ -39,7 +39,9 @@ var entityTypes = map[actors.Kind]string{
 func EntityType(k actors.Kind) string { return entityTypes[k] }
 
 // Supported returns the kinds that this version of the component serves.
-func Supported() []actors.Kind { return []actors.Kind{actors.EventSourced} }
+func Supported() []actors.Kind {
+	return []actors.Kind{actors.EventSourced, actors.Value, actors.Action}
+}
 
 // JournalActorType is the actor type by which hosts compare their journals. No service may have it.
 const JournalActorType = "EntitiesJournal"
@@ -174,6 +176,9 @@ func (c *Catalog) index() (problems []error) {
 		} else {
 			c.byActor[s.ActorType] = s
 		}
+		if s.Kind == actors.Action {
+			continue // it has no state
+		}
 		if o := persistence[s.Persistence]; o != nil {
 			problems = append(problems, fmt.Errorf("the services %s and %s have the same persistence id %q and would share their entities' state; give each its own",
 				o.Name, s.Name, s.Persistence))
@@ -181,7 +186,7 @@ func (c *Catalog) index() (problems []error) {
 			persistence[s.Persistence] = s
 		}
 	}
-	return problems
+	return append(problems, c.checkGroups()...)
 }
 
 // Files are the descriptors of all protobuf services and messages. They are not to be changed.
@@ -252,7 +257,10 @@ func digest(services []*Service, files []described) [sha256.Size]byte {
 		texts(h, slices.Sorted(maps.Keys(s.Extensions))...)
 		for _, name := range s.Methods() {
 			m := s.methods[name]
-			texts(h, "method", name, m.Input, m.Output, fmt.Sprint(m.StreamedIn, m.StreamedOut))
+			texts(h, "method", name, m.Input, m.Output, fmt.Sprint(m.StreamedIn, m.StreamedOut), m.Out)
+			if m.In != nil {
+				texts(h, "in", m.In.Group, m.In.Topic, m.In.Log)
+			}
 		}
 	}
 	for _, f := range files {

@@ -135,8 +135,8 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"6 a message", spec(streams, eventSourced("s.K", "")), Options{}, []string{"s.K is not in the descriptors"}},
 		{"6 no name", spec(streams, eventSourced("", "")), Options{}, []string{`"" is not a full service name`}},
 		{"7 unknown type", spec(streams, &cloudstate.Entity{EntityType: "x.Y", ServiceName: "s.In"}), Options{}, []string{"s.In", `"x.Y"`, "supported: cloudstate.eventsourced.EventSourced"}},
-		{"7 value not yet", spec(streams, as(actors.Value, "s.Keyless")), Options{}, []string{
-			`s.Keyless has the entity type "cloudstate.valueentity.ValueEntity"`, "supported: cloudstate.eventsourced.EventSourced", "names no entity: A, B"}},
+		{"7 replicated not yet", spec(streams, as(actors.Replicated, "s.Keyless")), Options{}, []string{
+			`s.Keyless has the entity type "cloudstate.crdt.Crdt"`, "supported: cloudstate.eventsourced.EventSourced, cloudstate.valueentity.ValueEntity, cloudstate.action.ActionProtocol", "names no entity: A, B"}},
 		{"8 streams", spec(streams, eventSourced("s.Out", "")), Options{}, []string{"event sourced service s.Out may not have streamed methods: A, B"}},
 		{"9 keys", spec(streams, eventSourced("s.Keyless", "")), Options{}, []string{"s.Keyless", "names no entity: A, B;", "entity_key"}},
 		{"10 value streams", spec(streams, as(actors.Value, "s.In")), all, []string{"value service s.In may not have streamed methods: A"}},
@@ -228,6 +228,7 @@ func FuzzNew(f *testing.F) {
 	small := files(f, map[string]string{"s.proto": `syntax = "proto3"; package s; message M { M m = 1; string id = 2; } service S { rpc A(M) returns (M); }`})
 	f.Add(marshal(f, with(spec(small, eventSourced("s.S", "")), "targets")))
 	f.Add(marshal(f, jsonSpec(&cloudstate.Method{Name: "A", Input: "Add"})))
+	f.Add(marshal(f, spec(feedSet(f), action("feed.Reader"), eventSourced("feed.Entity", ""))))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s cloudstate.EntitySpec
@@ -244,6 +245,13 @@ func FuzzNew(f *testing.F) {
 		}
 		if again, err := New(&s, Options{}); err != nil || !again.Equal(c) {
 			t.Fatalf("a spec does not equal itself: %v", err)
+		}
+		for _, consumer := range c.Consumers() {
+			for _, m := range consumer.Methods {
+				if got, err := consumer.Method(actors.Payload{TypeURL: m.Input}); err != nil || got.Input != m.Input {
+					t.Fatalf("%s: its type goes to %v, %v", m, got, err)
+				}
+			}
 		}
 		for _, s := range c.Services() {
 			for _, name := range s.Methods() {

@@ -20,7 +20,7 @@ import (
 // linked into this binary.
 var options = func() *protoregistry.Types {
 	t := new(protoregistry.Types)
-	for _, x := range []protoreflect.ExtensionType{cloudstate.E_EntityKey, cloudstate.E_LegacyEntityKey} {
+	for _, x := range []protoreflect.ExtensionType{cloudstate.E_EntityKey, cloudstate.E_LegacyEntityKey, cloudstate.E_Eventing} {
 		if err := t.RegisterExtension(x); err != nil {
 			panic(err)
 		}

@@ -24,6 +24,10 @@ type Method struct {
 	Input, Output string
 	// StreamedIn and StreamedOut say that any number of inputs, or of outputs, may come.
 	StreamedIn, StreamedOut bool
+	// In is where further inputs come from; nil if they come from callers alone.
+	In *Source
+	// Out is the topic to which replies are published besides being given to the caller; empty for none.
+	Out string
 	// Descriptor is nil for a method that the user function listed itself.
 	Descriptor protoreflect.MethodDescriptor
 
@@ -43,6 +47,15 @@ func (m *Method) String() string { return m.Service + "." + m.Name }
 // another entity the command is refused. Errors have the code InvalidArgument or ResourceExhausted, and name a field or
 // a position, but hold nothing of the data. The payload may share data's memory.
 func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, error) {
+	return m.decode(&id, contentType, data)
+}
+
+// Parse is Decode for what is not addressed: the key field stays as it is. Entity reads it.
+func (m *Method) Parse(contentType string, data []byte) (actors.Payload, error) {
+	return m.decode(nil, contentType, data)
+}
+
+func (m *Method) decode(id *string, contentType string, data []byte) (actors.Payload, error) {
 	if len(data) > m.maxBytes {
 		return actors.Payload{}, actors.Errorf(actors.ResourceExhausted, "the payload of %s has %d bytes; at most %d are allowed", m, len(data), m.maxBytes)
 	}
@@ -52,7 +65,7 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 	}
 	msg := dynamicpb.NewMessage(m.input)
 	if contentType == actors.ContentJSON && len(data) > 0 {
-		if err := m.unmarshalJSON(data, msg); err != nil {
+		if err := m.ReadJSON(data, msg); err != nil {
 			return actors.Payload{}, err
 		}
 	}
@@ -63,12 +76,16 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 				m, m.input.FullName(), m.maxDepth)
 		}
 	}
-	missing, err := m.checkKey(id, msg)
-	if err != nil {
-		return actors.Payload{}, err
+	var missing protoreflect.FieldDescriptor
+	if id != nil {
+		var err error
+		if missing, err = m.checkKey(*id, msg); err != nil {
+			return actors.Payload{}, err
+		}
 	}
 	if contentType == actors.ContentJSON {
 		// Deterministic, because a repeated command is told from another one by its bytes.
+		var err error
 		if data, err = (proto.MarshalOptions{Deterministic: true}).Marshal(msg); err != nil {
 			return actors.Payload{}, actors.Errorf(actors.InvalidArgument, "the payload of %s cannot be written as %s", m, m.input.FullName())
 		}
@@ -76,7 +93,7 @@ func (m *Method) Decode(id, contentType string, data []byte) (actors.Payload, er
 	if missing != nil {
 		// The last value of a field counts. What the caller encoded stays as it is.
 		data = protowire.AppendTag(slices.Clip(data), missing.Number(), protowire.BytesType)
-		data = protowire.AppendString(data, id)
+		data = protowire.AppendString(data, *id)
 	}
 	if len(data) > m.maxBytes {
 		return actors.Payload{}, actors.Errorf(actors.ResourceExhausted, "the payload of %s becomes %d bytes as %s; at most %d are allowed",
@@ -98,12 +115,14 @@ func (m *Method) decodeJSON(contentType string, data []byte) (actors.Payload, er
 	return actors.Payload{TypeURL: m.Input, ContentType: actors.ContentJSON, Data: data}, nil
 }
 
-func (m *Method) unmarshalJSON(data []byte, msg proto.Message) error {
+// ReadJSON reads a JSON document into a message that is the method's input, or a part of it. Errors are those of
+// Decode.
+func (m *Method) ReadJSON(data []byte, msg proto.Message) error {
 	if err := m.checkJSON(data); err != nil {
 		return err
 	}
 	if err := (protojson.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth + 1}).Unmarshal(data, msg); err != nil {
-		return actors.Errorf(actors.InvalidArgument, "the payload of %s is not a %s: %s", m, m.input.FullName(), explain(err))
+		return actors.Errorf(actors.InvalidArgument, "the payload of %s is not a %s: %s", m, msg.ProtoReflect().Descriptor().FullName(), explain(err))
 	}
 	return nil
 }
@@ -141,7 +160,7 @@ func (m *Method) Entity(p actors.Payload) (string, error) {
 		return "", actors.Errorf(actors.InvalidArgument, "%s is not addressed to an entity, and its input has no field that names one: address it, or mark a field with [(.cloudstate.entity_key) = true]", m)
 	}
 	msg := dynamicpb.NewMessage(m.input)
-	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth, DiscardUnknown: true}).Unmarshal(p.Data, msg); err != nil || p.TypeURL != m.Input {
+	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: m.maxDepth, DiscardUnknown: true}).Unmarshal(p.Data, msg); err != nil || !sameType(p.TypeURL, m.Input) {
 		return "", actors.Errorf(actors.InvalidArgument, "the payload of %s is not a serialized %s", m, m.input.FullName())
 	}
 	values := make([]string, len(m.keys))

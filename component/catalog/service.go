@@ -23,6 +23,8 @@ import (
 const (
 	ProtobufPrefix = "type.googleapis.com/"
 	JSONPrefix     = "json.cloudstate.io/"
+	// PrimitivePrefix is followed by the name of a scalar type of protobuf.
+	PrimitivePrefix = "p.cloudstate.io/"
 )
 
 // StatePersistence is the persistence id of the keys of the state store. No service may have it.
@@ -84,7 +86,8 @@ func (b *builder) service(e *cloudstate.Entity) (*Service, []error) {
 	if err := b.kind(s, e.GetEntityType()); err != nil {
 		problems = append(problems, err)
 	}
-	return s, append(problems, b.methods(s, e)...)
+	problems = append(problems, b.methods(s, e)...)
+	return s, append(problems, s.checkSources()...)
 }
 
 // kind finds out what sort of service it is.
@@ -140,7 +143,12 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 		if err != nil {
 			problems = append(problems, fmt.Errorf("the input of %s.%s: %w", s.Name, m.Name, err))
 		}
-		m.keys = keys
+		if s.Kind != actors.Action {
+			m.keys = keys
+		}
+		if err := s.eventing(m, eventingOf(md)); err != nil {
+			problems = append(problems, err)
+		}
 		if md.IsStreamingClient() || md.IsStreamingServer() && s.Kind.Placed() {
 			streamed = append(streamed, m.Name)
 		}
@@ -191,14 +199,18 @@ func (b *builder) listed(s *Service, methods []*cloudstate.Method) []error {
 		if l.GetOutput() != "" {
 			m.Output, _ = b.listedType(l.GetOutput())
 		}
-		if m.input == nil {
-			continue
+		if m.input != nil {
+			keys, err := keyFields(m.input)
+			if err != nil {
+				problems = append(problems, fmt.Errorf("the input of %s.%s: %w", s.Name, name, err))
+			}
+			if s.Kind != actors.Action {
+				m.keys = keys
+			}
 		}
-		keys, err := keyFields(m.input)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("the input of %s.%s: %w", s.Name, name, err))
+		if err := s.eventing(m, l.GetEventing()); err != nil {
+			problems = append(problems, err)
 		}
-		m.keys = keys
 	}
 	return problems
 }

@@ -22,6 +22,12 @@ extend google.protobuf.FieldOptions { bool entity_key = 1080; }`
 const legacyKeyProto = `syntax = "proto3"; package cloudstate; import "google/protobuf/descriptor.proto";
 extend google.protobuf.FieldOptions { bool legacy_entity_key = 50002; }`
 
+const eventingProto = `syntax = "proto3"; package cloudstate; import "google/protobuf/descriptor.proto";
+extend google.protobuf.MethodOptions { Eventing eventing = 1081; }
+message Eventing { EventSource in = 1; EventDestination out = 2; }
+message EventSource { string consumer_group = 1; oneof source { string topic = 2; string event_log = 3; } }
+message EventDestination { oneof destination { string topic = 1; } }`
+
 const shopProto = `syntax = "proto3"; package shop.v1;
 import "cloudstate/entity_key.proto";
 import "google/protobuf/empty.proto";
@@ -45,7 +51,7 @@ service ShoppingCart {
 // files compiles sources to a serialized set with all imports, without those files that drop names.
 func files(t testing.TB, sources map[string]string, drop ...string) []byte {
 	t.Helper()
-	all := map[string]string{"cloudstate/entity_key.proto": keyProto, "cloudstate/legacy_entity_key.proto": legacyKeyProto}
+	all := map[string]string{"cloudstate/entity_key.proto": keyProto, "cloudstate/legacy_entity_key.proto": legacyKeyProto, "cloudstate/eventing.proto": eventingProto}
 	maps.Copy(all, sources)
 	compiler := protocompile.Compiler{
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(all)}),

@@ -26,17 +26,27 @@ type Config struct {
 	IdleTimeout    time.Duration
 	DrainTimeout   time.Duration
 	GracePeriod    time.Duration
+	LeaseTimeout   time.Duration
 
 	Reads       Reads
 	MaxResident int
 	MaxQueue    int
 	MaxInFlight int
 	MaxEvents   int
+	MaxEffects  int
+	MaxHops     int
+	MaxTries    int
 	// The sizes are in bytes.
 	MaxBytes    int64
 	MaxMessage  int64
 	MaxMetadata int64
 	MaxReply    int64
+
+	// Pubsub component of topics.
+	Pubsub string
+	// GatewayAddress is empty if there is to be none.
+	GatewayAddress string
+	GatewayOrigins string
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string

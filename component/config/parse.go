@@ -140,16 +140,19 @@ func parseActorType(c *Config, service, value string) error {
 	return nil
 }
 
-func parseAdminAddress(c *Config, _, value string) error {
-	if strings.EqualFold(value, "off") {
-		c.AdminAddress = ""
+// address is host:port, or off, which leaves it empty.
+func address(field func(*Config) *string) func(c *Config, name, value string) error {
+	return func(c *Config, _, value string) error {
+		if strings.EqualFold(value, "off") {
+			*field(c) = ""
+			return nil
+		}
+		if _, port, err := net.SplitHostPort(value); err != nil || !isPort(port) {
+			return errors.New("is neither host:port nor off")
+		}
+		*field(c) = value
 		return nil
 	}
-	if _, port, err := net.SplitHostPort(value); err != nil || !isPort(port) {
-		return errors.New("is neither host:port nor off")
-	}
-	c.AdminAddress = value
-	return nil
 }
 
 func isPort(s string) bool {

@@ -107,6 +107,48 @@ var settings = []Setting{
 		parse:   number(func(c *Config) *int { return &c.MaxEvents }, 1, 1_000_000),
 	},
 	{
+		Name: "maxEffects", Default: "100", Type: "number", Scope: State | Process,
+		Meaning: "Number of effects that one command may ask for.",
+		Example: "1000",
+		parse:   number(func(c *Config) *int { return &c.MaxEffects }, 1, 100_000),
+	},
+	{
+		Name: "maxHops", Default: "16", Type: "number", Scope: State | Process,
+		Meaning: "Number of times that one command may be forwarded, or have effects that are waited for.",
+		Example: "4",
+		parse:   number(func(c *Config) *int { return &c.MaxHops }, 1, 1000),
+	},
+	{
+		Name: "maxTries", Default: "10", Type: "number", Scope: State | Process,
+		Meaning: "Number of times that an effect, or the delivery of an event, is tried before it is parked.",
+		Example: "100",
+		parse:   number(func(c *Config) *int { return &c.MaxTries }, 1, 1_000_000),
+	},
+	{
+		Name: "leaseTimeout", Default: "5s", Type: "duration", Scope: State | Process,
+		Meaning: "Time after which other components of the same journal take over the effects and feeds of one that is gone.",
+		Example: "15s",
+		parse:   duration(func(c *Config) *time.Duration { return &c.LeaseTimeout }, "500ms", "10m"),
+	},
+	{
+		Name: "pubsub", Default: "pubsub", Type: "string", Scope: State | Process,
+		Meaning: "Pub/sub component of the sidecar in which the topics of methods are.",
+		Example: "kafka",
+		parse:   text(func(c *Config) *string { return &c.Pubsub }),
+	},
+	{
+		Name: "gatewayAddress", Default: "off", Type: "string", Scope: State | Process,
+		Meaning: "Address at which all services of the user function are served over gRPC, gRPC-Web and HTTP, or off. There is no authentication: leave it on the loopback interface, or behind something that has.",
+		Example: "127.0.0.1:9000",
+		parse:   address(func(c *Config) *string { return &c.GatewayAddress }),
+	},
+	{
+		Name: "gatewayOrigins", Type: "string", Scope: State | Process,
+		Meaning: "Origins, separated by commas, whose web pages may call the gateway (CORS), or * for all. Without it none may.",
+		Example: "https://shop.example.com",
+		parse:   optional(func(c *Config) *string { return &c.GatewayOrigins }),
+	},
+	{
 		Name: "maxBytes", Default: "256Mi", Type: "bytesize", Scope: State | Process,
 		Meaning: "Size of all commands and answers in progress together.",
 		Example: "1Gi",
@@ -134,7 +176,7 @@ var settings = []Setting{
 		Name: "adminAddress", Default: "127.0.0.1:9095", Type: "string", Scope: Process,
 		Meaning: "Address of health checks and metrics over HTTP, or off.",
 		Example: "0.0.0.0:9095",
-		parse:   parseAdminAddress,
+		parse:   address(func(c *Config) *string { return &c.AdminAddress }),
 	},
 	{
 		Name: "pprof", Default: "false", Type: "bool", Scope: Process,

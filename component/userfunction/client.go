@@ -46,6 +46,13 @@ type Config struct {
 	// MaxClosing is how many closed sessions may use their grace at a time; others are cancelled at once. Defaults to
 	// 1024.
 	MaxClosing int
+	// MaxCalls is how many commands of actions may be carried out at a time; others are refused. Defaults to 10,000.
+	MaxCalls int
+	// CommandTimeout is for those commands of actions that are not streamed and have no deadline. Defaults to 1 minute.
+	CommandTimeout time.Duration
+	// Check, if set, is asked about a new catalog before OnChange is called, from the same goroutine. An error refuses
+	// the user function's spec like any other mistake in it: it is told to the user function, and Ready says it.
+	Check func(c *catalog.Catalog) error
 	// OnChange is called from Run, one call at a time: after the first discovery that came out well, and whenever what
 	// is served has changed. function gives the Function of a service by its full name, nil for a service that has
 	// none. Functions of an earlier call go on working as long as the user function understands them.
@@ -67,6 +74,11 @@ func (c Config) withDefaults() Config {
 	c.DiscoverTimeout = cmp.Or(c.DiscoverTimeout, 10*time.Second)
 	c.CloseGrace = cmp.Or(c.CloseGrace, 2*time.Second)
 	c.MaxClosing = cmp.Or(c.MaxClosing, 1024)
+	c.MaxCalls = cmp.Or(c.MaxCalls, 10_000)
+	c.CommandTimeout = cmp.Or(c.CommandTimeout, time.Minute)
+	if c.Check == nil {
+		c.Check = func(*catalog.Catalog) error { return nil }
+	}
 	if c.Catalog.Supported == nil {
 		c.Catalog.Supported = catalog.Supported()
 	}
@@ -94,7 +106,7 @@ func (c Config) validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"RetryMin", c.RetryMin}, {"RetryMax", c.RetryMax}, {"DiscoverTimeout", c.DiscoverTimeout}, {"CloseGrace", c.CloseGrace}} {
+	}{{"RetryMin", c.RetryMin}, {"RetryMax", c.RetryMax}, {"DiscoverTimeout", c.DiscoverTimeout}, {"CloseGrace", c.CloseGrace}, {"CommandTimeout", c.CommandTimeout}} {
 		if d.value < 0 {
 			problems = append(problems, fmt.Errorf("%s is negative: %v", d.name, d.value))
 		}
@@ -102,8 +114,8 @@ func (c Config) validate() error {
 	if c.RetryMax < c.RetryMin {
 		problems = append(problems, fmt.Errorf("RetryMax %v is less than RetryMin %v", c.RetryMax, c.RetryMin))
 	}
-	if c.MaxMessage < 0 || c.MaxClosing < 0 {
-		problems = append(problems, fmt.Errorf("MaxMessage %d or MaxClosing %d is negative", c.MaxMessage, c.MaxClosing))
+	if c.MaxMessage < 0 || c.MaxClosing < 0 || c.MaxCalls < 0 {
+		problems = append(problems, fmt.Errorf("MaxMessage %d, MaxClosing %d or MaxCalls %d is negative", c.MaxMessage, c.MaxClosing, c.MaxCalls))
 	}
 	return errors.Join(problems...)
 }
@@ -123,15 +135,21 @@ const (
 // ErrAbsent matches what Ready says as long as no user function has ever answered. Not every application has one.
 var ErrAbsent = errors.New("no user function has answered")
 
-// Client of one user function. Ready may be called from any goroutine.
+// Client of one user function. It is the handler of its actions: an actors.Handler and an actors.Streamer. Its methods,
+// but for Run, may be called from many goroutines at once.
 type Client struct {
 	config Config
 	log    *slog.Logger
-	// closing runs what outlives its caller: the ends of sessions, and reports.
-	closing group
+	// closing runs the ends of sessions, reporting tells the user function about its mistakes: both outlive their callers.
+	closing, reporting group
 	// met says that the user function behind the connection has been told who we are. One that was started anew may not
 	// send what belongs to extensions before that, so that sessions have to wait.
 	met atomic.Bool
+	// served is what the user function serves; it does not cease to be when the user function goes.
+	served atomic.Pointer[served]
+	// calls of actions at work, and their goroutines.
+	calls   atomic.Int64
+	feeding group
 
 	mu    sync.Mutex
 	state state
@@ -145,6 +163,8 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{config: config, log: config.Logger.With(keyAddress, config.Address)}
 	c.closing.limit = config.MaxClosing
+	c.feeding.limit = config.MaxCalls
+	c.reporting.limit = maxReports
 	c.state = state{kind: waiting, err: fmt.Errorf("%w at %s yet; start it there, or say where it listens with the setting userFunction",
 		ErrAbsent, config.Address)}
 	return c, nil
@@ -163,16 +183,24 @@ func (c *Client) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("prepare the connection to the user function at %s: %w", c.config.Address, err), control.Close())
 	}
 	c.closing.open()
+	c.reporting.open()
+	c.feeding.open()
 	d := discovery{client: c, control: control, sessions: sessions, stub: cloudstate.NewEntityDiscoveryClient(control)}
 	d.run(ctx)
 	c.met.Store(false)
 	c.enter(state{kind: waiting, err: fmt.Errorf("the connection to the user function at %s is shut down", c.config.Address)})
 	c.closing.wait()
-	if err := errors.Join(sessions.Close(), control.Close()); err != nil {
+	c.reporting.wait()
+	err = errors.Join(sessions.Close(), control.Close())
+	c.feeding.wait() // calls end with their connection
+	if err != nil {
 		return fmt.Errorf("close the connection to the user function: %w", err)
 	}
 	return nil
 }
+
+// maxReports is how many reports may be on their way at a time; others are left to our log.
+const maxReports = 16
 
 // pingAfter is how long a silent connection is trusted. gRPC servers take it ill to be pinged more often than every five
 // minutes and then hang up on all sessions, so this is no way to notice soon that a user function hangs; asking again

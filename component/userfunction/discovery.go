@@ -84,6 +84,9 @@ func (d *discovery) discover(ctx context.Context) error {
 	if d.spec == nil || !proto.Equal(d.spec, spec) {
 		d.spec = spec
 		found, err := catalog.New(spec, config.Catalog)
+		if err == nil && !d.catalog.Equal(found) {
+			err = config.Check(found)
+		}
 		if d.valid = err == nil; d.valid {
 			d.accept(found, spec.GetServiceInfo())
 		} else {
@@ -114,11 +117,16 @@ func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo)
 	if changed {
 		d.catalog = found
 		functions := make(map[string]engine.Function)
+		now := &served{catalog: found, actions: make(map[string]*action), reports: d.stub}
 		for _, s := range found.Services() {
-			if s.Kind == actors.EventSourced {
-				functions[s.Name] = newFunction(d.client, d.sessions, d.stub, s)
+			s := newService(d.client, d.sessions, s)
+			if s.Kind == actors.Action {
+				now.actions[s.Name] = newAction(s)
+			} else if f := newFunction(s); f != nil {
+				functions[s.Name] = f
 			}
 		}
+		d.client.served.Store(now)
 		d.client.config.OnChange(found, func(service string) engine.Function { return functions[service] })
 	}
 	if d.client.enter(state{kind: ready}) {
@@ -196,6 +204,13 @@ func jitter(d time.Duration) time.Duration {
 
 // reportTimeout bounds one report. A user function that takes none has to be read about in our log.
 const reportTimeout = 5 * time.Second
+
+// Report tells the user function about a mistake of its own, soon. It does not wait.
+func (c *Client) Report(text string) {
+	if now := c.served.Load(); now != nil {
+		c.reporting.try(func() { c.report(context.Background(), now.reports, text) })
+	}
+}
 
 // report tells the user function about a mistake of its own.
 func (c *Client) report(ctx context.Context, stub cloudstate.EntityDiscoveryClient, text string) {

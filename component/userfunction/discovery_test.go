@@ -53,7 +53,7 @@ func TestDiscovery(t *testing.T) {
 	info := f.asked[0]
 	f.mu.Unlock()
 	if info.GetProtocolMajorVersion() != 0 || info.GetProtocolMinorVersion() != 2 || info.GetProxyName() != "entities" || info.GetProxyVersion() != "1.2" ||
-		!slices.Equal(info.GetSupportedEntityTypes(), []string{"cloudstate.eventsourced.EventSourced"}) || !slices.Equal(info.GetExtensions(), catalog.Extensions) {
+		!slices.Equal(info.GetSupportedEntityTypes(), entityTypes(catalog.Supported())) || !slices.Equal(info.GetExtensions(), catalog.Extensions) {
 		t.Errorf("the user function was told %v", info)
 	}
 	r.stop()

@@ -2,100 +2,42 @@ package userfunction
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
-	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 )
 
-// function is one event-sourced service of the user function. It implements engine.Function.
-type function struct {
-	client  *Client
-	conn    *grpc.ClientConn
-	service *catalog.Service
-	stub    eventsourced.EventSourcedClient
-	reports cloudstate.EntityDiscoveryClient
-	log     *slog.Logger
-
-	// Extensions that both sides know.
-	codes, metadata, sequence, idempotency, events, pipeline bool
-
-	// warned holds the methods whose replies have been complained about.
-	warned sync.Map
+// eventSourced is the dialect of entities that are the fold of their events.
+type eventSourced struct {
+	stub eventsourced.EventSourcedClient
+	// names says that the user function names its events.
+	names bool
 }
 
-func newFunction(c *Client, conn *grpc.ClientConn, reports cloudstate.EntityDiscoveryClient, s *catalog.Service) *function {
-	return &function{
-		client:      c,
-		conn:        conn,
-		service:     s,
-		stub:        eventsourced.NewEventSourcedClient(conn),
-		reports:     reports,
-		log:         c.log.With(keyService, s.Name),
-		codes:       s.Extensions["codes"],
-		metadata:    s.Extensions["metadata"],
-		sequence:    s.Extensions["sequence"],
-		idempotency: s.Extensions["idempotency"],
-		events:      s.Extensions["events"],
-		pipeline:    s.Extensions["pipeline"],
-	}
+var eventSourcedTexts = texts{
+	reply:       "Unexpected entity reply",
+	failure:     "Unexpected entity failure",
+	message:     "Unexpected entity message",
+	termination: "Unexpected entity termination",
 }
 
-// Open implements engine.Function. Its errors are *actors.Error or match engine.ErrSessionLost, except those of start.Events.
-func (f *function) Open(ctx context.Context, start engine.Start) (engine.Session, error) {
-	// The stream outlives ctx and keeps nothing of it. Until Open returns, ctx's end ends the stream all the same,
-	// whatever that may be blocked in.
-	life, cancel := context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, cancel)
-	s := &session{function: f, id: start.Ref.ID, cancel: cancel}
-	err := s.begin(life, start)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err == nil && f.pipeline {
-		return &pipelined{s}, nil
-	}
-	if err == nil {
-		return s, nil
-	}
-	cancel()
-	if ctx.Err() == nil {
-		return nil, err
-	}
-	late := overdue(ctx, "open a session of the user function for", start.Ref)
-	if s.stream == nil && f.conn.GetState() == connectivity.Ready {
-		late.Message += "; the user function seems to allow no more streams at a time"
-	}
-	return nil, late
+func (d *eventSourced) texts() *texts { return &eventSourcedTexts }
+
+func (d *eventSourced) open(ctx context.Context) (grpc.ClientStream, error) {
+	return d.stub.Handle(ctx)
 }
 
-// begin opens the stream and sends what the entity begins with.
-func (s *session) begin(life context.Context, start engine.Start) error {
-	if !s.function.client.met.Load() {
-		return s.unopened(errNotMet)
-	}
-	stream, err := s.function.stub.Handle(life)
-	if err != nil {
-		return s.unopened(err)
-	}
-	s.stream = stream
+func (d *eventSourced) begin(start engine.Start, give func(what string, in any) error) error {
 	initial := &eventsourced.EventSourcedInit{ServiceName: start.Ref.Service, EntityId: start.Ref.ID}
 	if start.Snapshot != nil {
 		initial.Snapshot = &eventsourced.EventSourcedSnapshot{SnapshotSequence: start.SnapshotSequence, Snapshot: toAny(*start.Snapshot)}
 	}
-	err = s.give("its state", &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Init{Init: initial}})
+	err := give("its state", &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Init{Init: initial}})
 	if err != nil || start.Events == nil {
 		return err
 	}
@@ -104,10 +46,10 @@ func (s *session) begin(life context.Context, start engine.Start) error {
 			return err
 		}
 		out := &eventsourced.EventSourcedEvent{Sequence: event.Sequence, Payload: toAny(event.Payload)}
-		if s.function.events {
+		if d.names {
 			out.Name = event.Name
 		}
-		err := s.give("an event of", &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Event{Event: out}})
+		err := give("an event of", &eventsourced.EventSourcedStreamIn{Message: &eventsourced.EventSourcedStreamIn_Event{Event: out}})
 		if err != nil {
 			return err
 		}
@@ -115,57 +57,56 @@ func (s *session) begin(life context.Context, start engine.Start) error {
 	return nil
 }
 
-// give sends a part of the beginning.
-func (s *session) give(what string, in *eventsourced.EventSourcedStreamIn) error {
-	err := s.stream.Send(in)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF):
-		// The user function has ended the stream; why, is in what it sent last.
-		out, err := s.stream.Recv()
-		if err != nil {
-			return s.broken(err)
-		}
-		return s.unexpected(out, "", 0)
-	default:
-		return s.unsent(err, what)
+func (d *eventSourced) command() (any, *cloudstate.Command) {
+	var m struct {
+		in      eventsourced.EventSourcedStreamIn
+		kind    eventsourced.EventSourcedStreamIn_Command
+		command cloudstate.Command
+		payload anypb.Any
 	}
+	m.command.Payload = &m.payload
+	m.kind.Command = &m.command
+	m.in.Message = &m.kind
+	return &m.in, &m.command
 }
 
-var errNotMet = status.Error(codes.Unavailable, "discovery has not succeeded since the connection was lost")
-
-// unopened is for a stream that there never was.
-func (s *session) unopened(err error) error {
-	if code := status.Code(err); code == codes.Unavailable || code == codes.Canceled {
-		return &actors.Error{
-			Code: actors.Unavailable,
-			Message: fmt.Sprintf("the user function at %s cannot be reached for %s; try again when it runs",
-				s.function.client.config.Address, s.ref()),
-			Cause: err,
-		}
+func (d *eventSourced) receive(stream grpc.ClientStream) (said, error) {
+	var out eventsourced.EventSourcedStreamOut
+	if err := stream.RecvMsg(&out); err != nil {
+		return said{}, err
 	}
-	return s.terminated(err)
+	s := said{failure: out.GetFailure()}
+	if r := out.GetReply(); r != nil {
+		s.reply = r
+	}
+	return s, nil
 }
 
-// unsent is for a message that could not be written on our side.
-func (s *session) unsent(err error, what string) error {
-	if status.Code(err) == codes.ResourceExhausted {
-		return &actors.Error{
-			Code: actors.ResourceExhausted,
-			Message: fmt.Sprintf("%s %s is larger than a message to the user function may be (%d bytes)",
-				what, s.ref(), s.function.client.config.MaxMessage),
-			Cause: err,
+func (d *eventSourced) changes(r response) (out engine.Reply, wrong string) {
+	in := r.(*eventsourced.EventSourcedReply)
+	if in.GetClientAction().GetFailure().GetRestart() {
+		out.Restart = true
+		return out, ""
+	}
+	names := in.GetEventNames()
+	if !d.names {
+		names = nil
+	} else if len(names) != len(in.GetEvents()) {
+		return out, fmt.Sprintf("%d events with %d names", len(in.GetEvents()), len(names))
+	}
+	for i, a := range in.GetEvents() {
+		if a.GetTypeUrl() == "" {
+			return out, fmt.Sprintf("event %d of %d has no type URL", i+1, len(in.GetEvents()))
 		}
+		e := engine.Event{Payload: fromAny(a)}
+		if names != nil {
+			e.Name = names[i]
+		}
+		out.Events = append(out.Events, e)
 	}
-	return &actors.Error{Code: actors.Internal, Message: fmt.Sprintf("%s %s cannot be sent to the user function", what, s.ref()), Cause: err}
-}
-
-// overdue is for a context that ended.
-func overdue(ctx context.Context, what string, on fmt.Stringer) *actors.Error {
-	cause := ctx.Err()
-	if errors.Is(cause, context.DeadlineExceeded) {
-		return &actors.Error{Code: actors.DeadlineExceeded, Message: fmt.Sprintf("%s %s: the deadline has passed", what, on), Cause: cause}
+	if in.GetSnapshot() != nil {
+		p := fromAny(in.GetSnapshot())
+		out.Snapshot = &p
 	}
-	return &actors.Error{Code: actors.Canceled, Message: fmt.Sprintf("%s %s: the caller has gone", what, on), Cause: cause}
+	return out, ""
 }

@@ -1,20 +1,17 @@
 package userfunction
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/bufbuild/protocompile"
 	"go.uber.org/goleak"
@@ -32,24 +29,35 @@ import (
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	protocol "github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	shopProto = `syntax = "proto3"; package shop; import "cloudstate/entity_key.proto";
+	shopProto = `syntax = "proto3"; package shop; import "cloudstate/entity_key.proto"; import "cloudstate/eventing.proto";
 message Line { string cart = 1 [(.cloudstate.entity_key) = true]; string product = 2; }
 message Cart { repeated Line lines = 1; }
 service Cart1 { rpc Add(Line) returns (Line); rpc Get(Line) returns (Cart); }
-service Cart2 { rpc Add(Line) returns (Line); }`
+service Cart2 { rpc Add(Line) returns (Line); }
+service News { rpc Add(Line) returns (Line) { option (.cloudstate.eventing) = { out: { topic: "lines" } }; } }
+service Act {
+  rpc Unary(Line) returns (Line); rpc In(stream Line) returns (Line); rpc Out(Line) returns (stream Line); rpc Both(stream Line) returns (stream Line);
+}`
 	keyProto = `syntax = "proto3"; package cloudstate; import "google/protobuf/descriptor.proto";
 extend google.protobuf.FieldOptions { bool entity_key = 1080; }`
+	eventingProto = `syntax = "proto3"; package cloudstate; import "google/protobuf/descriptor.proto";
+extend google.protobuf.MethodOptions { Eventing eventing = 1081; }
+message Eventing { EventSource in = 1; EventDestination out = 2; }
+message EventSource { string consumer_group = 1; oneof source { string topic = 2; string event_log = 3; } }
+message EventDestination { oneof destination { string topic = 1; } }`
 )
 
 var shopSet = sync.OnceValue(func() []byte {
 	compiler := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
-		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"shop.proto": shopProto, "cloudstate/entity_key.proto": keyProto}),
+		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"shop.proto": shopProto, "cloudstate/entity_key.proto": keyProto, "cloudstate/eventing.proto": eventingProto}),
 	})}
 	compiled, err := compiler.Compile(context.Background(), "shop.proto")
 	if err != nil {
@@ -57,7 +65,12 @@ var shopSet = sync.OnceValue(func() []byte {
 	}
 	set := &descriptorpb.FileDescriptorSet{}
 	var add func(f protoreflect.FileDescriptor)
+	seen := make(map[string]bool)
 	add = func(f protoreflect.FileDescriptor) {
+		if seen[f.Path()] {
+			return
+		}
+		seen[f.Path()] = true
 		for i := range f.Imports().Len() {
 			add(f.Imports().Get(i).FileDescriptor)
 		}
@@ -83,6 +96,16 @@ func spec(extensions []string, services ...string) *cloudstate.EntitySpec {
 	return s
 }
 
+// ofKind changes that of services of a spec.
+func ofKind(s *cloudstate.EntitySpec, k actors.Kind, services ...string) *cloudstate.EntitySpec {
+	for _, e := range s.Entities {
+		if slices.Contains(services, strings.TrimPrefix(e.ServiceName, "shop.")) {
+			e.EntityType = catalog.EntityType(k)
+		}
+	}
+	return s
+}
+
 type (
 	in  = eventsourced.EventSourcedStreamIn
 	out = eventsourced.EventSourcedStreamOut
@@ -96,14 +119,16 @@ type scripted struct {
 	// hold, if set, keeps discovery waiting until it is closed.
 	hold    chan struct{}
 	waiting atomic.Int32
-	// handle is called for each stream.
+	// handle is called for each stream, and so is value for those of value entities, and action for calls of actions.
 	handle func(s *wire) error
+	value  func(s *valueWire) error
+	action func(s *actionWire) error
 
 	mu       sync.Mutex
 	spec     *cloudstate.EntitySpec
 	asked    []*cloudstate.ProxyInfo
 	reported []string
-	lines    []*wire
+	lines    []*notes
 	active   int
 
 	options []grpc.ServerOption
@@ -126,6 +151,8 @@ func (f *scripted) start(t testing.TB, address string) string {
 	f.server = grpc.NewServer(f.options...)
 	cloudstate.RegisterEntityDiscoveryServer(f.server, f)
 	eventsourced.RegisterEventSourcedServer(f.server, f)
+	valueentity.RegisterValueEntityServer(f.server, valueServer{f: f})
+	protocol.RegisterActionProtocolServer(f.server, actionServer{f: f})
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = f.server.Serve(l) })
 	t.Cleanup(func() { f.server.Stop(); serving.Wait() })
@@ -171,20 +198,36 @@ func (f *scripted) reports() []string {
 
 func (f *scripted) Handle(stream grpc.BidiStreamingServer[in, out]) error {
 	s := &wire{stream: stream}
+	return f.serve(stream.Context(), &s.notes, func() error { return f.handle(s) })
+}
+
+// serve one stream and note its end.
+func (f *scripted) serve(ctx context.Context, n *notes, handle func() error) error {
 	f.mu.Lock()
 	f.active++
-	f.lines = append(f.lines, s)
+	f.lines = append(f.lines, n)
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.active--
 	}()
-	err := f.handle(s)
-	if stream.Context().Err() == nil {
-		s.notef("<- end %s", status.Code(err))
+	err := handle()
+	if ctx.Err() == nil {
+		n.notef("<- end %s", status.Code(err))
 	}
 	return err
+}
+
+// valueServer serves value entities.
+type valueServer struct {
+	valueentity.UnimplementedValueEntityServer
+	f *scripted
+}
+
+func (v valueServer) Handle(stream grpc.BidiStreamingServer[valueIn, valueOut]) error {
+	s := &valueWire{stream: stream}
+	return v.f.serve(stream.Context(), &s.notes, func() error { return v.f.value(s) })
 }
 
 // opened counts the streams so far.
@@ -220,22 +263,33 @@ func (f *scripted) transcript(t testing.TB) string {
 	return b.String()
 }
 
-// wire is one stream of a scripted user function.
-type wire struct {
-	stream grpc.BidiStreamingServer[in, out]
-	texts  []string
-}
+// notes are what goes over a stream.
+type notes struct{ texts []string }
 
-func (l *wire) notef(format string, args ...any) {
+func (l *notes) notef(format string, args ...any) {
 	l.texts = append(l.texts, fmt.Sprintf(format, args...))
 }
 
-func text(m proto.Message) string {
+// wireOf is one stream of a scripted user function.
+type wireOf[In, Out any] struct {
+	notes
+	stream grpc.BidiStreamingServer[In, Out]
+}
+
+type (
+	valueIn   = valueentity.ValueEntityStreamIn
+	valueOut  = valueentity.ValueEntityStreamOut
+	wire      = wireOf[in, out]
+	valueWire = wireOf[valueIn, valueOut]
+)
+
+func text(v any) string {
+	m := v.(proto.Message)
 	s := prototext.MarshalOptions{Resolver: new(protoregistry.Types)}.Format(m)
 	return strings.Join(strings.Fields(s), " ") // prototext puts spaces in at random
 }
 
-func (l *wire) recv() (*in, error) {
+func (l *wireOf[In, Out]) recv() (*In, error) {
 	m, err := l.stream.Recv()
 	switch {
 	case errors.Is(err, io.EOF):
@@ -248,26 +302,33 @@ func (l *wire) recv() (*in, error) {
 	return m, err
 }
 
-func (l *wire) send(m *out) error {
+func (l *wireOf[In, Out]) send(m *Out) error {
 	l.notef("<- %s", text(m))
 	return l.stream.Send(m)
 }
 
 // hang reads nothing until the stream is cancelled.
-func (l *wire) hang() error {
+func (l *wireOf[In, Out]) hang() error {
 	<-l.stream.Context().Done()
 	l.notef("-> %s", status.FromContextError(l.stream.Context().Err()).Code())
 	return l.stream.Context().Err()
 }
 
-// step answers one command. An error ends the stream with it; errHalt ends it with OK.
-type step func(l *wire, c *cloudstate.Command) error
+// stepOf answers one command. An error ends the stream with it; errHalt ends it with OK.
+type stepOf[In, Out any] func(l *wireOf[In, Out], c *cloudstate.Command) error
+
+type (
+	step      = stepOf[in, out]
+	valueStep = stepOf[valueIn, valueOut]
+)
 
 var errHalt = errors.New("halt")
 
 // follow takes beginnings as they come and answers the n-th command of all streams by the n-th step.
-func follow(steps ...step) func(l *wire) error {
-	return func(l *wire) error {
+func follow(steps ...step) func(l *wire) error { return following(steps) }
+
+func following[In, Out any](steps []stepOf[In, Out]) func(l *wireOf[In, Out]) error {
+	return func(l *wireOf[In, Out]) error {
 		for {
 			m, err := l.recv()
 			if errors.Is(err, io.EOF) {
@@ -276,7 +337,7 @@ func follow(steps ...step) func(l *wire) error {
 			if err != nil {
 				return err
 			}
-			c := m.GetCommand()
+			c := any(m).(interface{ GetCommand() *cloudstate.Command }).GetCommand()
 			if c == nil {
 				continue
 			}
@@ -335,89 +396,4 @@ func ref(id string) actors.Ref { return actors.Ref{Service: "shop.Cart1", ID: id
 
 func turn(method, product string) engine.Turn {
 	return engine.Turn{Command: actors.Command{Ref: ref("c1"), Method: method, Payload: payload(product)}, Sequence: 7}
-}
-
-// running is a client at work.
-type running struct {
-	*Client
-	changes chan change
-	log     *logged
-	stop    func()
-}
-
-type change struct {
-	catalog  *catalog.Catalog
-	function func(string) engine.Function
-}
-
-func run(t testing.TB, config Config) *running {
-	t.Helper()
-	r := &running{changes: make(chan change, 16), log: new(logged)}
-	config.OnChange = func(c *catalog.Catalog, f func(string) engine.Function) { r.changes <- change{c, f} }
-	config.Logger = slog.New(slog.NewTextHandler(r.log, nil))
-	if config.RetryMin == 0 {
-		config.RetryMin, config.RetryMax = 5*time.Millisecond, 20*time.Millisecond
-	}
-	c, err := New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Client = c
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := c.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	r.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
-	t.Cleanup(r.stop)
-	return r
-}
-
-func (r *running) next(t testing.TB) change {
-	t.Helper()
-	select {
-	case c := <-r.changes:
-		return c
-	case <-time.After(10 * time.Second):
-		t.Fatalf("no change was announced; %v\n%s", r.Ready(), r.log)
-		return change{}
-	}
-}
-
-func (r *running) open(t testing.TB, start engine.Start) engine.Session {
-	t.Helper()
-	s, err := r.next(t).function("shop.Cart1").Open(t.Context(), start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
-// logged is a log that can be read while it is written.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

@@ -5,36 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
-	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
-)
-
-// What callers of a user function that breaks the protocol get. The texts are Cloudstate's; the details are logged.
-const (
-	unexpectedReply       = "Unexpected entity reply"
-	unexpectedFailure     = "Unexpected entity failure"
-	unexpectedMessage     = "Unexpected entity message"
-	unexpectedTermination = "Unexpected entity termination"
 )
 
 // session is one live entity: one stream. It implements engine.Session.
 type session struct {
 	function *function
 	id       string
-	stream   grpc.BidiStreamingClient[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]
+	stream   grpc.ClientStream
 	// cancel ends the stream at once, on both sides.
 	cancel context.CancelFunc
 
@@ -49,7 +35,7 @@ type session struct {
 	closed bool
 }
 
-func (s *session) ref() actors.Ref { return actors.Ref{Service: s.function.service.Name, ID: s.id} }
+func (s *session) ref() actors.Ref { return actors.Ref{Service: s.function.Name, ID: s.id} }
 
 // Handle implements engine.Session.
 func (s *session) Handle(ctx context.Context, t engine.Turn) (engine.Reply, error) {
@@ -78,7 +64,7 @@ func (s *pipelined) Ahead(ctx context.Context, turns []engine.Turn) {
 	}
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, t := range turns {
-		if s.stream.Send(s.command(t, s.commands+s.ahead+1)) != nil {
+		if s.stream.SendMsg(s.command(t, s.commands+s.ahead+1)) != nil {
 			return
 		}
 		s.ahead++
@@ -90,41 +76,33 @@ func (s *session) turn(ctx context.Context, t engine.Turn) (engine.Reply, error)
 	s.commands++
 	if s.ahead > 0 {
 		s.ahead--
-	} else if err := s.stream.Send(s.command(t, s.commands)); err != nil {
+	} else if err := s.stream.SendMsg(s.command(t, s.commands)); err != nil {
 		switch {
 		case ctx.Err() != nil:
-			return engine.Reply{}, overdue(ctx, "give "+method+" to", s.ref())
+			return engine.Reply{}, overdue(ctx.Err(), "give "+method+" to", s.ref())
 		case errors.Is(err, io.EOF):
 			return engine.Reply{}, s.ended(method)
 		default:
-			return engine.Reply{}, s.unsent(err, "the command "+method+" to")
+			return engine.Reply{}, s.function.client.unsent(err, "the command "+method+" to", s.ref())
 		}
 	}
-	out, err := s.stream.Recv()
+	out, err := s.function.dialect.receive(s.stream)
 	if err != nil {
 		if ctx.Err() != nil {
-			return engine.Reply{}, overdue(ctx, "wait for the user function to answer "+method+" of", s.ref())
+			return engine.Reply{}, overdue(ctx.Err(), "wait for the user function to answer "+method+" of", s.ref())
 		}
 		return engine.Reply{}, s.broken(err)
 	}
-	reply := out.GetReply()
-	if reply == nil || reply.GetCommandId() != s.commands {
+	if out.reply == nil || out.reply.GetCommandId() != s.commands {
 		return engine.Reply{}, s.unexpected(out, method, s.commands)
 	}
-	return s.reply(reply, method)
+	return s.reply(out.reply, method)
 }
 
-// command is made in one piece: it has one life, and there is one for every turn.
-func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStreamIn {
-	var m struct {
-		in      eventsourced.EventSourcedStreamIn
-		kind    eventsourced.EventSourcedStreamIn_Command
-		command cloudstate.Command
-		payload anypb.Any
-	}
-	fillAny(&m.payload, t.Command.Payload)
-	c := &m.command
-	c.EntityId, c.Id, c.Name, c.Payload = s.id, id, t.Command.Method, &m.payload
+func (s *session) command(t engine.Turn, id int64) any {
+	in, c := s.function.dialect.command()
+	fillAny(c.Payload, t.Command.Payload)
+	c.EntityId, c.Id, c.Name = s.id, id, t.Command.Method
 	if s.function.metadata {
 		c.Metadata = toMetadata(t.Command.Metadata)
 	}
@@ -134,15 +112,13 @@ func (s *session) command(t engine.Turn, id int64) *eventsourced.EventSourcedStr
 	if s.function.idempotency {
 		c.IdempotencyKey = strings.ToValidUTF8(t.Command.Key, "\uFFFD")
 	}
-	m.kind.Command = c
-	m.in.Message = &m.kind
-	return &m.in
+	return in
 }
 
 // ended is for a stream that was found over when a command was to be sent: that has not been seen. If the user function
 // said something out of turn before, the caller gets to know, for the next session might end in the same way.
 func (s *session) ended(method string) error {
-	out, err := s.stream.Recv()
+	out, err := s.function.dialect.receive(s.stream)
 	switch {
 	case err == nil:
 		return s.unexpected(out, method, s.commands)
@@ -153,117 +129,75 @@ func (s *session) ended(method string) error {
 	}
 }
 
-// overSize reports whether a gRPC peer, or our side, refused a message for its size.
-func overSize(err error) bool {
-	s := status.Convert(err)
-	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message")
-}
-
 // broken is for a stream that ended while a command was being handled, or before the first could be.
 func (s *session) broken(err error) error {
-	config := s.function.client.config
-	switch code := status.Code(err); {
+	switch {
 	case errors.Is(err, io.EOF):
 		return s.terminated(errors.New("it ended the stream of its own accord"))
-	case code == codes.Unavailable, code == codes.Canceled && s.function.conn.GetState() != connectivity.Ready:
-		// Some servers reset their streams before they hang up.
+	case s.function.cut(err):
 		return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
 	case overSize(err):
-		text := fmt.Sprintf("what the user function answers for %s is larger than a message may be (%d bytes)", s.ref(), config.MaxMessage)
-		if said := status.Convert(err).Message(); !strings.HasSuffix(said, fmt.Sprintf("vs. %d)", config.MaxMessage)) {
-			// gRPC's words for a limit of the other side; its default is 4 MiB, and many keep that.
-			text = fmt.Sprintf("what %s has to be given is larger than its user function takes (%s); raise the limit of the user function's gRPC server", s.ref(), said)
-		}
-		return &actors.Error{Code: actors.ResourceExhausted, Message: text, Cause: err}
+		return s.function.client.tooLarge(err, s.ref())
 	default:
 		return s.terminated(err)
 	}
 }
 
-// reply reads an answer to the current command.
-func (s *session) reply(in *eventsourced.EventSourcedReply, method string) (engine.Reply, error) {
-	var out engine.Reply
+// reply reads an answer to the current command. It fails as a whole: the user function believes that all of it was
+// stored, so that a part of it would leave it with another state than the journal has.
+func (s *session) reply(in response, method string) (engine.Reply, error) {
+	f := s.function
+	out, wrong := f.dialect.changes(in)
+	if wrong != "" {
+		return engine.Reply{}, s.violation(f.dialect.texts().reply+": "+wrong, wrong, method, s.commands)
+	}
+	var err error
 	switch action := in.GetClientAction().GetAction().(type) {
 	case *cloudstate.ClientAction_Reply:
-		if action.Reply.GetPayload() != nil {
-			p := fromAny(action.Reply.GetPayload())
-			out.Outcome.Reply = &p
-			s.function.checkOutput(method, p.TypeURL)
-		}
-		out.Outcome.Metadata = fromMetadata(action.Reply.GetMetadata())
+		f.reply(action.Reply, method, &out.Outcome)
 	case *cloudstate.ClientAction_Failure:
-		out.Outcome.Failure = s.function.failure(action.Failure)
-		if action.Failure.GetRestart() {
-			out.Restart = true
-			return out, nil
-		}
+		out.Outcome.Failure = f.failure(action.Failure)
 	case *cloudstate.ClientAction_Forward:
-		return engine.Reply{}, s.unsupported(method, fmt.Sprintf("with a forward to %s.%s", action.Forward.GetServiceName(), action.Forward.GetCommandName()))
+		out.Outcome.Forward, err = f.forward(action.Forward, method)
 	}
-	if len(in.GetSideEffects()) > 0 {
-		return engine.Reply{}, s.unsupported(method, "with side effects")
+	if out.Restart {
+		return out, nil // nothing came of the turn
 	}
-	names := in.GetEventNames()
-	if !s.function.events {
-		names = nil
-	} else if len(names) != len(in.GetEvents()) {
-		return engine.Reply{}, s.violation(unexpectedReply, fmt.Sprintf("%d events with %d names", len(in.GetEvents()), len(names)), method, s.commands)
+	if out.Snapshot != nil && len(out.Events) == 0 {
+		f.log.Warn("a snapshot without events was ignored", keyID, s.id, keyMethod, method)
+		out.Snapshot = nil
 	}
-	for i, a := range in.GetEvents() {
-		if a.GetTypeUrl() == "" {
-			return engine.Reply{}, s.violation(unexpectedReply, fmt.Sprintf("event %d of %d has no type URL", i+1, len(in.GetEvents())), method, s.commands)
-		}
-		e := engine.Event{Payload: fromAny(a)}
-		if names != nil {
-			e.Name = names[i]
-		}
-		out.Events = append(out.Events, e)
+	if err == nil {
+		out.Outcome.Effects, err = f.effects(in.GetSideEffects(), method)
 	}
 	switch {
-	case in.GetSnapshot() == nil:
-	case len(out.Events) == 0:
-		s.function.log.Warn("a snapshot without events was ignored", keyID, s.id, keyMethod, method)
+	case err == nil:
+		f.publish(&out.Outcome, method)
+		return out, nil
+	case errors.Is(err, errBroken):
+		return engine.Reply{}, s.violation(fmt.Sprintf("%s: %v", f.dialect.texts().reply, err), err.Error(), method, s.commands)
 	default:
-		p := fromAny(in.GetSnapshot())
-		out.Snapshot = &p
+		s.halfClose()
+		return engine.Reply{}, err
 	}
-	return out, nil
-}
-
-// failure is the "no" of a handler.
-func (f *function) failure(in *cloudstate.Failure) *actors.Error {
-	e := &actors.Error{Code: actors.Unknown, Message: in.GetDescription()}
-	if code := in.GetCode(); f.codes && code > 0 && code <= math.MaxUint8 && actors.Code(code).Known() {
-		e.Code = actors.Code(code)
-	}
-	if e.Message == "" {
-		e.Message = "the user function failed without saying why"
-	}
-	return e
-}
-
-// unsupported is for answers that would have to be carried out, which this version does not do. The turn fails as a whole,
-// and the session with it: the user function believes that its events were stored.
-func (s *session) unsupported(method, answered string) error {
-	s.halfClose()
-	return actors.Errorf(actors.Unimplemented, "%s answered %s %s, which this version of the component does not carry out; nothing was stored",
-		s.ref(), method, answered)
 }
 
 // unexpected names what is wrong with a message that is not the answer to the command id.
-func (s *session) unexpected(out *eventsourced.EventSourcedStreamOut, method string, id int64) error {
-	switch m := out.GetMessage().(type) {
-	case *eventsourced.EventSourcedStreamOut_Reply:
-		return s.violation(unexpectedReply, fmt.Sprintf("a reply to command %d", m.Reply.GetCommandId()), method, id)
-	case *eventsourced.EventSourcedStreamOut_Failure:
-		err := s.violation(unexpectedFailure, fmt.Sprintf("failure of command %d: %s", m.Failure.GetCommandId(), m.Failure.GetDescription()), method, id)
-		if s.function.codes && (m.Failure.GetCommandId() == id || m.Failure.GetCommandId() == 0) {
+func (s *session) unexpected(out said, method string, id int64) error {
+	texts := s.function.dialect.texts()
+	switch {
+	case out.reply != nil:
+		return s.violation(texts.reply, fmt.Sprintf("a reply to command %d", out.reply.GetCommandId()), method, id)
+	case out.failure != nil:
+		of := out.failure.GetCommandId()
+		err := s.violation(texts.failure, fmt.Sprintf("failure of command %d: %s", of, out.failure.GetDescription()), method, id)
+		if s.function.codes && (of == id || of == 0) {
 			// A support library that knows of codes sends no top-level failure that its caller should not read.
-			return s.function.failure(m.Failure)
+			return s.function.failure(out.failure)
 		}
 		return err
 	default:
-		return s.violation(unexpectedMessage, "neither a reply nor a failure", method, id)
+		return s.violation(texts.message, "neither a reply nor a failure", method, id)
 	}
 }
 
@@ -277,22 +211,7 @@ func (s *session) violation(text, detail, method string, id int64) error {
 // terminated is for a stream that the user function gave up.
 func (s *session) terminated(err error) error {
 	s.function.log.Warn("the user function gave up a session", keyID, s.id, keyCommandID, s.commands, keyError, err)
-	return &actors.Error{Code: actors.Unknown, Message: unexpectedTermination, Cause: err}
-}
-
-// checkOutput complains, once for each method, of a reply of another type than the method declares. It is delivered all
-// the same.
-func (f *function) checkOutput(method, got string) {
-	m, err := f.service.Method(method)
-	if err != nil || m.Output == "" || m.Output == got {
-		return
-	}
-	if _, again := f.warned.LoadOrStore(method, true); again {
-		return
-	}
-	text := fmt.Sprintf("Warning: %s replied with the type %q, but declares %q", m, got, m.Output)
-	f.log.Warn("a reply has another type than the method declares", keyMethod, method, keyDetail, text)
-	f.client.closing.try(func() { f.client.report(context.Background(), f.reports, text) })
+	return &actors.Error{Code: actors.Unknown, Message: s.function.dialect.texts().termination, Cause: err}
 }
 
 // halfClose tells the user function that nothing more will come. It does not block.
@@ -330,7 +249,7 @@ func (s *session) await() {
 	defer timer.Stop()
 	defer s.cancel()
 	for {
-		if _, err := s.stream.Recv(); err != nil {
+		if _, err := s.function.dialect.receive(s.stream); err != nil {
 			return
 		}
 	}

@@ -104,13 +104,17 @@ func TestTranscripts(t *testing.T) {
 		})}},
 		{name: "forward", steps: []step{answer(func(r *reply) {
 			r.Events = []*anypb.Any{line("a")}
-			r.ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Forward{Forward: &cloudstate.Forward{ServiceName: "shop.Cart2", CommandName: "Add"}}}
+			r.ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Forward{Forward: &cloudstate.Forward{ServiceName: "shop.Cart1", CommandName: "Add", Payload: effect(nil).Payload}}}
 		})}},
+		{name: "forward_to_nowhere", steps: []step{answer(func(r *reply) {
+			r.Events = []*anypb.Any{line("a")}
+			r.ClientAction = &cloudstate.ClientAction{Action: &cloudstate.ClientAction_Forward{Forward: &cloudstate.Forward{ServiceName: "shop.Cart2", CommandName: "Add"}}}
+		})}, logs: []string{"forwarded from shop.Cart1.Add"}},
 		{name: "side_effects", turns: []engine.Turn{turn("Add", "a"), turn("Add", "b")}, steps: []step{answer(func(r *reply) {
 			r.ClientAction = replies("ok")
 			r.Events = []*anypb.Any{line("a")}
-			r.SideEffects = []*cloudstate.SideEffect{{ServiceName: "shop.Cart2", CommandName: "Add"}}
-		})}},
+			r.SideEffects = []*cloudstate.SideEffect{effect(nil), {ServiceName: "shop.Cart2", CommandName: "Add"}}
+		})}, logs: []string{"side effect of shop.Cart1.Add"}},
 		{name: "wrong_command_id", steps: []step{answer(func(r *reply) { r.CommandId = 9 })}, logs: []string{"a reply to command 9"}},
 		{name: "reply_out_of_turn", turns: []engine.Turn{turn("Add", "a"), turn("Add", "b")}, steps: []step{func(l *wire, c *cloudstate.Command) error {
 			if err := ok(l, c); err != nil {
@@ -167,15 +171,7 @@ func describe(b *strings.Builder, method string, r engine.Reply, err error) {
 		return
 	}
 	fmt.Fprintf(b, "  %s:", method)
-	if p := r.Outcome.Reply; p != nil {
-		fmt.Fprintf(b, " reply %s", show(*p))
-	}
-	if f := r.Outcome.Failure; f != nil {
-		fmt.Fprintf(b, " failure %s %q", f.Code, f.Message)
-	}
-	for _, m := range r.Outcome.Metadata {
-		fmt.Fprintf(b, " metadata %s=%q%v", m.Key, m.Text, m.Bytes)
-	}
+	tell(b, r.Outcome)
 	for _, e := range r.Events {
 		fmt.Fprintf(b, " event %q %s", e.Name, show(e.Payload))
 	}
@@ -186,6 +182,33 @@ func describe(b *strings.Builder, method string, r engine.Reply, err error) {
 		b.WriteString(" restart")
 	}
 	b.WriteString(".\n")
+}
+
+func describeOutcome(b *strings.Builder, method string, o actors.Outcome) {
+	fmt.Fprintf(b, "  %s:", method)
+	tell(b, o)
+	b.WriteString(".\n")
+}
+
+func tell(b *strings.Builder, o actors.Outcome) {
+	if p := o.Reply; p != nil {
+		fmt.Fprintf(b, " reply %s", show(*p))
+	}
+	if f := o.Failure; f != nil {
+		fmt.Fprintf(b, " failure %s %q", f.Code, f.Message)
+	}
+	if f := o.Forward; f != nil {
+		fmt.Fprintf(b, " forward %s %s %s", f.Ref, f.Method, show(f.Payload))
+	}
+	for _, m := range o.Metadata {
+		fmt.Fprintf(b, " metadata %s=%q%v", m.Key, m.Text, m.Bytes)
+	}
+	for _, e := range o.Effects {
+		fmt.Fprintf(b, " effect %s %s %s", e.Ref, e.Method, show(e.Payload))
+		if e.Synchronous {
+			b.WriteString(" synchronous")
+		}
+	}
 }
 
 func show(p actors.Payload) string { return fmt.Sprintf("%s %s %q", p.TypeURL, p.ContentType, p.Data) }

@@ -49,9 +49,14 @@ var table = []row{
 		why:     "the suite is about the contract; back ends call it, not the other way round",
 	},
 	{
-		folders: []string{"actors/engine/...", "actors/feed/..."},
+		folders: []string{"actors/engine/...", "actors/lease/..."},
 		imports: []string{"actors", "actors/journal"},
 		why:     "they work on any journal and call nobody above them",
+	},
+	{
+		folders: []string{"actors/outbox/...", "actors/feed/..."},
+		imports: []string{"actors", "actors/journal", "actors/lease"},
+		why:     "they work under leases on any journal, and call nobody above them but by the handler they are given",
 	},
 	{
 		folders: []string{"actors/replica/..."},
@@ -95,6 +100,11 @@ var table = []row{
 		folders: []string{"component/peers/..."},
 		imports: []string{"actors", "actors/feed", "actors/replica", "actors/journal/daprstate", "crdt"},
 		why:     "ways out look inward only",
+	},
+	{
+		folders: []string{"component/eventing/..."},
+		imports: []string{"actors", "actors/journal", "component/catalog"},
+		why:     "events become commands, and replies events, whoever brings and takes them",
 	},
 	{
 		folders: []string{"component/kin/..."},

@@ -183,8 +183,8 @@ func TestBrokenProtocol(t *testing.T) {
 		"Empty":   {"UNKNOWN", "Unexpected entity message"},
 		"End":     {"UNKNOWN", "Unexpected entity termination"},
 		"Abort":   {"UNKNOWN", "Unexpected entity termination"},
-		"Effect":  {"UNIMPLEMENTED", "side effects"},
-		"Forward": {"UNIMPLEMENTED", "test.v1.Scripted.Add"},
+		"Effect":  {"INVALID_ARGUMENT", "test.v1.Scripted.Add is not addressed to an entity"},
+		"Forward": {"INVALID_ARGUMENT", "test.v1.Scripted.Add is not addressed to an entity"},
 	} {
 		add(command, "1")
 		a := s.actor(t, "Scripted", command, command, "")

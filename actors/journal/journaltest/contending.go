@@ -253,7 +253,14 @@ func (s *suite) contextEnds(t *testing.T) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
+	for name, call := range newerCalls(over, j) {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	same(t, "head", headOf(t, j, a), journal.Head{})
+	same(t, "due", idsOf(due(t, j)), []string{})
+	same(t, "cell", cellOf(t, j, "k"), journal.Cell{Key: "k"})
 
 	seen := map[journal.Status]int{}
 	for n := range 60 {
@@ -338,62 +345,26 @@ func (s *suite) close(t *testing.T) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
-}
-
-func (s *suite) reopen(t *testing.T) {
-	j := s.open(t)
-	ctx := within(t)
-	a := cart("a")
-	with := keyed(add(a, 0, "1", "x", "y"), 1)
-	with.Snapshot = new(payload("s"))
-	must(t, j, with, add(a, 2, "2", "z"))
-	head, err := j.Fence(ctx, a, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := j.ID(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := everything(t, j, a)
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-
-	k := s.Reopen(t, j)
-	t.Cleanup(func() { k.Close() })
-	same(t, "head", headOf(t, k, a), head)
-	same(t, "events", everything(t, k, a), before)
-	if again, err := k.ID(ctx); err != nil || again != id {
-		t.Errorf("id %q (%v), was %q", again, err, id)
-	}
-	l, err := k.Load(ctx, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, "snapshot", l.Snapshot, &journal.Snapshot{Sequence: 2, Payload: payload("s")})
-	want(t, k.Append(ctx, []journal.Append{with}), journal.AlreadyApplied)
-	next := add(a, 3, "3", "v")
-	next.Epoch = 4
-	must(t, k, next)
-	after := everything(t, k, a)
-	if len(after) != 4 || after[3].Position.Compare(after[2].Position) <= 0 {
-		t.Errorf("positions start again: %+v, then %+v", after[2].Position, after[len(after)-1].Position)
-	}
-	other := s.open(t)
-	if otherID, err := other.ID(ctx); err != nil || otherID == id {
-		t.Errorf("another journal has id %q, too (%v)", otherID, err)
-	}
-}
-
-func everything(t testing.TB, j journal.Journal, ref actors.Ref) []journal.Event {
-	t.Helper()
-	var all []journal.Event
-	for e, err := range j.Read(within(t), ref, 0, 0) {
-		if err != nil {
-			t.Fatal(err)
+	for name, call := range newerCalls(ctx, j) {
+		if err := call(); !errors.Is(err, journal.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
 		}
-		all = append(all, e)
 	}
-	return all
+}
+
+// newerCalls are the calls of the outbox, of the order over all streams and of cells.
+func newerCalls(ctx context.Context, j journal.Journal) map[string]func() error {
+	return map[string]func() error{
+		"enqueue": func() error { return j.Enqueue(ctx, cart("a"), []actors.Effect{kept("1")}) },
+		"due":     func() error { _, err := j.Due(ctx, lanes(), 0); return err },
+		"settle":  func() error { return j.Settle(ctx, []journal.Settlement{done("1")}) },
+		"parked":  func() error { _, err := j.Parked(ctx, "", 0); return err },
+		"release": func() error { return j.Release(ctx, []string{"1"}) },
+		"discard": func() error { return j.Discard(ctx, []string{"1"}) },
+		"tail":    func() error { _, _, err := j.Tail(ctx, []string{"s"}, journal.Position{}, 0); return err },
+		"cell":    func() error { _, err := j.Cell(ctx, "k"); return err },
+		"cells":   func() error { _, err := j.Cells(ctx, "k", "", 0); return err },
+		"put":     func() error { _, err := j.Put(ctx, journal.Cell{Key: "k"}); return err },
+		"remove":  func() error { return j.Remove(ctx, "k", 1) },
+	}
 }

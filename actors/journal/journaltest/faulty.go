@@ -30,11 +30,23 @@ const (
 	CallHeads
 	CallLast
 	CallList
+	CallEnqueue
+	CallDue
+	CallSettle
+	CallParked
+	CallRelease
+	CallDiscard
+	CallTail
+	CallCell
+	CallCells
+	CallPut
+	CallRemove
 	calls
 )
 
 func (c Call) String() string {
-	return [...]string{"append", "fence", "load", "read", "heads", "last", "list"}[c]
+	return [...]string{"append", "fence", "load", "read", "heads", "last", "list", "enqueue", "due", "settle", "parked",
+		"release", "discard", "tail", "cell", "cells", "put", "remove"}[c]
 }
 
 // Fault is what happens to a call.

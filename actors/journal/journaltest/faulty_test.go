@@ -18,6 +18,9 @@ func TestFaultyJournalIsAJournal(t *testing.T) {
 	j := NewFaulty(memory.Open())
 	s := suite{Backend{Open: func(testing.TB) journal.Journal { return NewFaulty(memory.Open()) }}}
 	s.batches(t)
+	s.effectOrder(t)
+	s.tail(t)
+	s.cells(t)
 	s.model(t)
 	if j.Calls(CallAppend) != 0 || j.Struck() != 0 {
 		t.Error("it counts what did not happen")
@@ -172,4 +175,87 @@ type noDeadline struct{ journal.Journal }
 
 func (n noDeadline) Append(_ context.Context, batch []journal.Append) []journal.Result {
 	return n.Journal.Append(context.Background(), batch)
+}
+
+// TestFaultsOfKeeping has calls that fail before and after they have taken effect.
+func TestFaultsOfKeeping(t *testing.T) {
+	t.Parallel()
+	a := cart("a")
+	for _, test := range []struct {
+		call  Call
+		ref   actors.Ref
+		do    func(ctx context.Context, j journal.Journal) error
+		taken func(t *testing.T, j journal.Journal) bool
+	}{
+		{CallEnqueue, a,
+			func(ctx context.Context, j journal.Journal) error {
+				return j.Enqueue(ctx, a, []actors.Effect{kept("2")})
+			},
+			func(t *testing.T, j journal.Journal) bool { return len(due(t, j)) == 2 }},
+		{CallSettle, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error {
+				return j.Settle(ctx, []journal.Settlement{done("1")})
+			},
+			func(t *testing.T, j journal.Journal) bool { return len(due(t, j)) == 0 }},
+		{CallRelease, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error { return j.Release(ctx, []string{"p"}) },
+			func(t *testing.T, j journal.Journal) bool { return len(due(t, j)) == 2 }},
+		{CallDiscard, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error { return j.Discard(ctx, []string{"p"}) },
+			func(t *testing.T, j journal.Journal) bool { return len(parkedOf(t, j)) == 0 }},
+		{CallPut, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error {
+				_, err := j.Put(ctx, journal.Cell{Key: "k"})
+				return err
+			},
+			func(t *testing.T, j journal.Journal) bool { return cellOf(t, j, "k").Version > 0 }},
+		{CallRemove, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error { return j.Remove(ctx, "there", 1) },
+			func(t *testing.T, j journal.Journal) bool { return cellOf(t, j, "there").Version == 0 }},
+	} {
+		for fault, takes := range map[Fault]bool{Slow: true, Lost: false, LostReply: true, Late: true, Refuse: false} {
+			t.Run(fmt.Sprint(test.call, " ", fault), func(t *testing.T) {
+				inner := memory.Open()
+				j := NewFaulty(inner)
+				enqueue(t, j, a, kept("1"))
+				enqueue(t, j, cart("b"), kept("p"))
+				settle(t, j, parked("p"))
+				put(t, j, "there", "", 0)
+				j.Disturb(Disturbance{Call: test.call, Fault: fault, Ref: test.ref})
+				if err := test.do(t.Context(), j); errors.Is(err, ErrInjected) == (fault == Slow) {
+					t.Errorf("error %v", err)
+				}
+				j.late.Wait()
+				if taken := test.taken(t, inner); taken != takes {
+					t.Errorf("taken effect: %v", taken)
+				}
+				if j.Pending() != 0 || j.Struck() != 1 {
+					t.Errorf("%d pending, %d struck", j.Pending(), j.Struck())
+				}
+			})
+		}
+	}
+}
+
+func TestFaultsOfLooking(t *testing.T) {
+	t.Parallel()
+	j := NewFaulty(memory.Open())
+	must(t, j, add(cart("a"), 0, "1", "x"))
+	calls := newerCalls(t.Context(), j)
+	for _, call := range []Call{CallDue, CallParked, CallTail, CallCell, CallCells} {
+		for _, fault := range []Fault{Lost, LostReply} {
+			j.Disturb(Disturbance{Call: call, Fault: fault})
+			if err := calls[call.String()](); !errors.Is(err, ErrInjected) {
+				t.Errorf("%s: %v", call, err)
+			}
+			if err := calls[call.String()](); err != nil {
+				t.Errorf("%s the second time: %v", call, err)
+			}
+		}
+	}
+	after := journal.Position{Ordinal: 1}
+	j.Disturb(Disturbance{Call: CallTail, Fault: LostReply})
+	if events, position, err := j.Tail(t.Context(), []string{"s"}, after, 0); err == nil || len(events) != 0 || position != after {
+		t.Errorf("disturbed tail: %v, %+v, %v", events, position, err)
+	}
 }

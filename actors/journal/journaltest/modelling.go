@@ -17,7 +17,11 @@ import (
 
 // model is the contract in its plainest form: one call at a time, no regard to speed. It is written from the contract
 // and shares nothing with the back ends.
-type model map[actors.Ref]*modelStream
+type model struct {
+	streams map[actors.Ref]*modelStream
+	box     modelBox
+	cells   modelCells
+}
 
 type modelStream struct {
 	head     journal.Head
@@ -26,14 +30,14 @@ type modelStream struct {
 	snapshot *journal.Snapshot
 }
 
-func (m model) at(ref actors.Ref) *modelStream {
-	if s := m[ref]; s != nil {
+func (m *model) at(ref actors.Ref) *modelStream {
+	if s := m.streams[ref]; s != nil {
 		return s
 	}
 	return &modelStream{records: map[string]journal.Record{}}
 }
 
-func (m model) append(batch []journal.Append) []journal.Result {
+func (m *model) append(batch []journal.Append) []journal.Result {
 	broken := map[actors.Ref]bool{}
 	var results []journal.Result
 	for _, a := range batch {
@@ -46,7 +50,7 @@ func (m model) append(batch []journal.Append) []journal.Result {
 	return results
 }
 
-func (m model) try(a journal.Append, broken bool) journal.Result {
+func (m *model) try(a journal.Append, broken bool) journal.Result {
 	s := m.at(a.Ref)
 	if a.Record != nil {
 		if old, ok := s.records[a.Command]; ok && old.Hash == a.Record.Hash {
@@ -58,8 +62,9 @@ func (m model) try(a journal.Append, broken bool) journal.Result {
 	if broken || a.Epoch < s.head.Epoch || a.Expected >= 0 && a.Expected != s.head.Sequence {
 		return journal.Result{Status: journal.Conflict, Head: s.head}
 	}
-	m[a.Ref] = s
+	m.streams[a.Ref] = s
 	s.head.Epoch = a.Epoch
+	m.box.keep(a.Ref, a.Effects)
 	for _, e := range a.Events {
 		s.head.Sequence++
 		e.Ref, e.Sequence, e.Command = a.Ref, s.head.Sequence, a.Command
@@ -75,16 +80,16 @@ func (m model) try(a journal.Append, broken bool) journal.Result {
 }
 
 // transact works on a copy, and takes it over if all went well.
-func (m model) transact(batch []journal.Append) []journal.Result {
-	copied := model{}
-	for ref, s := range m {
+func (m *model) transact(batch []journal.Append) []journal.Result {
+	copied := model{streams: map[actors.Ref]*modelStream{}, box: m.box.clone()}
+	for ref, s := range m.streams {
 		c := &modelStream{head: s.head, events: slices.Clone(s.events), snapshot: s.snapshot, records: map[string]journal.Record{}}
 		maps.Copy(c.records, s.records)
-		copied[ref] = c
+		copied.streams[ref] = c
 	}
 	results := copied.append(batch)
 	if !slices.ContainsFunc(results, func(r journal.Result) bool { return r.Status != journal.Committed }) {
-		maps.Copy(m, copied)
+		m.streams, m.box = copied.streams, copied.box
 		return results
 	}
 	fault := map[actors.Ref]bool{}
@@ -98,14 +103,14 @@ func (m model) transact(batch []journal.Append) []journal.Result {
 	return results
 }
 
-func (m model) fence(ref actors.Ref, epoch int64) journal.Head {
+func (m *model) fence(ref actors.Ref, epoch int64) journal.Head {
 	s := m.at(ref)
-	m[ref] = s
+	m.streams[ref] = s
 	s.head.Epoch = max(s.head.Epoch+1, epoch)
 	return s.head
 }
 
-func (m model) check(c journal.Check) journal.Checked {
+func (m *model) check(c journal.Check) journal.Checked {
 	s := m.at(c.Ref)
 	d := journal.Checked{Head: s.head}
 	if r, ok := s.records[c.Command]; ok {
@@ -129,7 +134,7 @@ var events3 = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) journal.Event {
 }), 0, 3)
 
 // program makes appends that mostly fit, because such as never fit test nothing.
-func (m model) program(t *rapid.T, refs []actors.Ref) []journal.Append {
+func (m *model) program(t *rapid.T, refs []actors.Ref) []journal.Append {
 	heads := map[actors.Ref]journal.Head{}
 	var batch []journal.Append
 	for range rapid.IntRange(1, 6).Draw(t, "appends") {
@@ -147,6 +152,7 @@ func (m model) program(t *rapid.T, refs []actors.Ref) []journal.Append {
 		if rapid.IntRange(0, 7).Draw(t, "any") == 0 {
 			a.Expected = journal.AnySequence
 		}
+		a.Effects = m.box.program(t)
 		if rapid.Bool().Draw(t, "keyed") || len(a.Events) == 0 {
 			hash := rapid.SampledFrom([]byte{1, 1, 1, 2}).Draw(t, "hash")
 			a.Record = &journal.Record{Hash: [16]byte{hash}, Outcome: []byte(a.Command)}
@@ -172,9 +178,10 @@ func (s *suite) model(t *testing.T) {
 		for _, id := range []string{"a", "b", "c||d"} {
 			refs = append(refs, actors.Ref{Service: service, ID: id})
 		}
-		m := model{}
-		for range rapid.IntRange(1, 8).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
+		m := &model{streams: map[actors.Ref]*modelStream{}, cells: modelCells{prefix: service + "/"}}
+		m.box.prefix = service
+		for range rapid.IntRange(1, 10).Draw(t, "steps") {
+			switch rapid.IntRange(0, 15).Draw(t, "step") {
 			case 0:
 				ref, epoch := rapid.SampledFrom(refs).Draw(t, "ref"), rapid.Int64Range(0, 4).Draw(t, "epoch")
 				head, err := j.Fence(ctx, ref, epoch)
@@ -185,16 +192,26 @@ func (s *suite) model(t *testing.T) {
 			case 1, 2:
 				batch := m.program(t, refs)
 				agree(t, "transact", j.Transact(ctx, batch), m.transact(batch))
+			case 3, 4, 5, 6:
+				for range rapid.IntRange(1, 4).Draw(t, "box steps") {
+					m.box.step(t, j, refs)
+					m.box.compare(t, j, refs)
+				}
+			case 7, 8:
+				m.cells.step(t, j)
 			default:
 				batch := m.program(t, refs)
 				agree(t, "append", j.Append(ctx, batch), m.append(batch))
 			}
 		}
 		m.compare(t, j, service, refs)
+		m.box.compare(t, j, refs)
+		m.cells.compare(t, j)
+		m.box.clear(t, j)
 	})
 }
 
-func (m model) compare(t *rapid.T, j journal.Journal, service string, refs []actors.Ref) {
+func (m *model) compare(t *rapid.T, j journal.Journal, service string, refs []actors.Ref) {
 	ctx := context.Background()
 	var checks []journal.Check
 	var expected []journal.Checked
@@ -243,7 +260,7 @@ func (m model) compare(t *rapid.T, j journal.Journal, service string, refs []act
 	}
 	var summaries []journal.Summary
 	for _, ref := range refs {
-		if s := m[ref]; s != nil {
+		if s := m.streams[ref]; s != nil {
 			summaries = append(summaries, journal.Summary{ID: ref.ID, Sequence: s.head.Sequence})
 		}
 	}

@@ -23,13 +23,17 @@ type Journal struct {
 	closed   bool
 	position int64
 	streams  map[actors.Ref]*stream
+	order    []*stored // over all streams
+	outbox   outbox
+	version  int64 // of the cell that was put last
+	cells    map[string]journal.Cell
 }
 
 // stream is guarded by the journal's lock. What its slices and maps hold is never changed once it is in.
 type stream struct {
 	head     journal.Head
 	updated  time.Time
-	events   []stored
+	events   []*stored
 	snapshot *snapshot
 	records  map[string]*journal.Record
 }
@@ -46,7 +50,10 @@ type snapshot struct {
 
 // Open makes an empty journal.
 func Open() *Journal {
-	return &Journal{id: rand.Text(), streams: map[actors.Ref]*stream{}}
+	return &Journal{
+		id: rand.Text(), streams: map[actors.Ref]*stream{}, cells: map[string]journal.Cell{},
+		outbox: outbox{ids: map[string]*effect{}, keys: map[name]*effect{}},
+	}
 }
 
 // Append implements journal.Appender.
@@ -93,6 +100,7 @@ func (j *Journal) write(ctx context.Context, batch []journal.Append, whole bool)
 		for _, a := range g.Appends[:commit[i]] {
 			j.apply(a, now)
 		}
+		j.outbox.keep(rules.KeepAll(g.Ref, g.Appends[:commit[i]]), now)
 	}
 	return results
 }
@@ -107,7 +115,9 @@ func (j *Journal) apply(a *journal.Append, now time.Time) {
 		e.Ref, e.Sequence, e.Command, e.Time = a.Ref, s.head.Sequence, a.Command, now
 		e.Position = journal.Position{Ordinal: j.position}
 		e.Payload.Data = slices.Clone(e.Payload.Data)
-		s.events = append(s.events, stored{e, e.Checksum()})
+		kept := &stored{e, e.Checksum()}
+		s.events = append(s.events, kept)
+		j.order = append(j.order, kept)
 	}
 	if a.Record != nil {
 		s.records[a.Command] = &journal.Record{
@@ -170,7 +180,7 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 			yield(journal.Event{}, err)
 			return
 		}
-		first, _ := slices.BinarySearchFunc(s.events, after+1, func(e stored, sequence int64) int {
+		first, _ := slices.BinarySearchFunc(s.events, after+1, func(e *stored, sequence int64) int {
 			return cmp.Compare(e.Sequence, sequence)
 		})
 		events := s.events[first:]
@@ -180,7 +190,7 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 		next := max(after, 0)
 		for i := range events {
 			next++
-			e := &events[i]
+			e := events[i]
 			if err := rules.Intact(&e.Event, ref, next, e.sum); err != nil {
 				yield(journal.Event{}, err)
 				return
@@ -221,7 +231,7 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 			return nil, err
 		}
 		if n := len(s.events); n > 0 {
-			e := &s.events[n-1]
+			e := s.events[n-1]
 			if err := rules.Intact(&e.Event, ref, s.head.Sequence, e.sum); err != nil {
 				return nil, err
 			}
@@ -306,6 +316,6 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.closed = true
-	j.streams = nil
+	j.streams, j.order, j.outbox, j.cells = nil, nil, outbox{}, nil
 	return nil
 }

@@ -26,7 +26,7 @@ func damage(t testing.TB, j journal.Journal, ref actors.Ref, d journaltest.Damag
 	case journaltest.RenameEvent:
 		m.Rename(ref, sequence)
 	case journaltest.RemoveEvent:
-		m.Remove(ref, sequence)
+		m.Lose(ref, sequence)
 	case journaltest.FlipSnapshot:
 		m.FlipSnapshot(ref)
 	}

@@ -166,7 +166,7 @@ func (j *Journal) try(ctx context.Context, plans []*plan, results []journal.Resu
 			set(p.Group, results, journal.Result{Status: journal.Unknown, Err: err})
 		}
 		return nil
-	case state == codeUnique || state == codeDeadlock || state == codeSerialize || state == codeNoLock:
+	case contended(state):
 		// Somebody else was there at the same time, with the same command or the same streams.
 		for _, p := range plans {
 			open = append(open, p.Group)
@@ -182,6 +182,11 @@ func (j *Journal) try(ctx context.Context, plans []*plan, results []journal.Resu
 		set(p.Group, results, journal.Result{Status: journal.Refused, Err: refusal(err)})
 	}
 	return nil
+}
+
+// contended reports whether an error says that somebody else was there at the same time.
+func contended(state string) bool {
+	return state == codeUnique || state == codeDeadlock || state == codeSerialize || state == codeNoLock
 }
 
 // someonesFault reports whether an error may be about one append, and not about the server.
@@ -265,7 +270,7 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 		case err == nil: // none moved
 		case !definite(err):
 			return rules.All(len(batch), journal.Unknown, err)
-		case state == codeDivision || state == codeUnique || state == codeDeadlock || state == codeSerialize || state == codeNoLock:
+		case state == codeDivision || contended(state):
 		default:
 			return rules.All(len(batch), journal.Refused, refusal(err))
 		}
@@ -276,7 +281,12 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 func (j *Journal) put(ctx context.Context, plans []*plan, whole bool) (map[actors.Ref]bool, error) {
 	slices.SortFunc(plans, func(a, b *plan) int { return a.Ref.Compare(b.Ref) })
 	moved := make(map[actors.Ref]bool, len(plans))
-	err := j.write(ctx, func(w *writer) driver.StmtQueryContext { return w.put }, arguments(plans, whole), func(row []driver.Value) {
+	args, effects := arguments(plans, whole)
+	statement := appendSQL
+	if effects {
+		statement = appendEffectsSQL
+	}
+	err := j.write(ctx, statement, args, func(row []driver.Value) {
 		moved[plans[row[0].(int64)-1].Ref] = true
 	})
 	return moved, err
@@ -293,7 +303,7 @@ func (j *Journal) Fence(ctx context.Context, ref actors.Ref, epoch int64) (journ
 	defer j.running.RUnlock()
 	var head journal.Head
 	args := values(ref.Service, ref.ID, epoch)
-	err := j.write(ctx, func(w *writer) driver.StmtQueryContext { return w.fence }, args, func(row []driver.Value) {
+	err := j.write(ctx, fenceSQL, args, func(row []driver.Value) {
 		head = journal.Head{Sequence: row[0].(int64), Epoch: row[1].(int64)}
 	})
 	if err != nil {

@@ -15,8 +15,9 @@ func values(list ...driver.Value) []driver.NamedValue {
 	return args
 }
 
-// arguments are the parameters of appendSQL for plans in the order of their streams.
-func arguments(plans []*plan, whole bool) []driver.NamedValue {
+// arguments are the parameters of appendSQL for plans in the order of their streams, or, if any of them has effects, those
+// of appendEffectsSQL.
+func arguments(plans []*plan, whole bool) (args []driver.NamedValue, effects bool) {
 	// The numbers are guesses that spare most of the growing.
 	n := 2 * len(plans)
 	text, number, small := 48*n, 12*n, 8*n
@@ -76,6 +77,7 @@ func arguments(plans []*plan, whole bool) []driver.NamedValue {
 				cOutcome.bytes(a.Record.Outcome)
 				cSequence.int8(at)
 			}
+			effects = effects || len(a.Effects) > 0
 			if a.Snapshot != nil { // the newest stays
 				snapshot = &journal.Snapshot{Sequence: at, Payload: *a.Snapshot}
 			}
@@ -89,12 +91,20 @@ func arguments(plans []*plan, whole bool) []driver.NamedValue {
 			sSum.int8(int64(snapshot.Checksum(p.Ref)))
 		}
 	}
-	return values(
+	list := []driver.Value{
 		services.encode(), ids.encode(), expected.encode(), epoch.encode(), added.encode(),
 		cSlot.encode(), cCommand.encode(), cHash.encode(), cOutcome.encode(), cSequence.encode(),
 		eSlot.encode(), eSequence.encode(), eName.encode(), eType.encode(), eContent.encode(), eData.encode(),
 		eCommand.encode(), eContext.encode(), eSum.encode(),
 		sSlot.encode(), sSequence.encode(), sType.encode(), sContent.encode(), sData.encode(), sSum.encode(),
 		required,
-	)
+	}
+	if effects {
+		kept := newKeeping()
+		for i, p := range plans {
+			kept.add(i+1, rules.KeepAll(p.Ref, p.Appends[:p.n]))
+		}
+		list = append(list, kept.encode()...)
+	}
+	return values(list...), effects
 }

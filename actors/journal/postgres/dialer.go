@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"net"
 	"time"
 )
@@ -65,4 +66,22 @@ func (c *impatientConn) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return c.Conn.Read(b)
+}
+
+// settled gives every connection its settings.
+type settled struct {
+	driver.Connector
+	settings string
+}
+
+func (s settled) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := s.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, s.settings, nil); err != nil {
+		_ = conn.Close() // the same error
+		return nil, err
+	}
+	return conn, nil
 }

@@ -54,6 +54,12 @@ func TestLostAcknowledgements(t *testing.T) {
 	write("append with a record", []journal.Append{item("a", 1, "new", true)}, false)
 	write("append without a record", []journal.Append{item("a", 1, "new", false)}, false)
 	write("batch", []journal.Append{item("a", 1, "new", true), item("b", 0, "one", true), item("a", 2, "newer", false)}, false)
+	with := item("a", 1, "new", true)
+	with.Effects = []actors.Effect{effect("new/1", ""), effect("new/2", "k"), effect("new/3", "k")}
+	bare := item("b", 0, "one", true)
+	bare.Events, bare.Effects = nil, []actors.Effect{effect("one/1", "k")}
+	write("append with effects", []journal.Append{with, bare}, false)
+	write("transaction with effects", []journal.Append{with, bare}, true)
 	write("transaction", []journal.Append{item("a", 1, "new", true), item("b", 0, "one", false)}, true)
 	losses := []loss{lossFIN, lossRST, lossBlackhole, lossLate, lossRequest}
 	t.Run("cells", func(t *testing.T) {
@@ -130,7 +136,23 @@ func resolve(t *testing.T, p *proxy, j journal.Journal, batch []journal.Append, 
 			count[id+e.Command]++
 		}
 	}
+	effects := map[string]int{}
+	for _, id := range due(t, j.(kept)) {
+		effects[id]++
+	}
 	for _, a := range batch {
+		for i, e := range a.Effects {
+			want := 0
+			if applied && (e.Key == "" || i == len(a.Effects)-1) { // the others have been replaced
+				want = 1
+			}
+			if effects[e.ID] != want {
+				t.Errorf("effect %s is kept %d times, want %d", e.ID, effects[e.ID], want)
+			}
+		}
+		if len(a.Events) == 0 {
+			continue
+		}
 		if n := count[a.Ref.ID+a.Command]; n != 1 && applied || n != 0 && !applied {
 			t.Errorf("%s took effect %d times", a.Command, n)
 		}

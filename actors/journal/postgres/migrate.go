@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/dapr-entities/entities/actors/journal/internal/rules"
 )
 
 // The migrations 1.sql, 2.sql, … are never changed once released. The one before is always readable.
@@ -16,9 +18,12 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-const newest = 1
+const newest = 2
 
-func (j *Journal) sql(text string) string { return strings.ReplaceAll(text, "{schema}", j.schema) }
+// sql fills in the schema and the bytes of a page.
+func (j *Journal) sql(text string) string {
+	return strings.NewReplacer("{schema}", j.schema, "{page}", fmt.Sprint(rules.PageBytes)).Replace(text)
+}
 
 // migrate brings the schema to the newest version, in one transaction. An advisory lock makes others wait that open
 // the same journal at the same time.

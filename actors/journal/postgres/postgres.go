@@ -27,6 +27,8 @@ type Journal struct {
 	read    *sql.DB
 
 	heads, last, page, load, list *sql.Stmt
+	due, parked, tail, blocked    *sql.Stmt
+	cell, cells                   *sql.Stmt
 
 	unlucky sync.Mutex // see patience
 
@@ -52,7 +54,7 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 		return nil, err
 	}
 	connector.Dialer(impatient{c.Timeout})
-	j.read = sql.OpenDB(connector)
+	j.read = sql.OpenDB(settled{connector, planning})
 	j.read.SetMaxOpenConns(c.Readers)
 	j.read.SetMaxIdleConns(c.Readers)
 	j.read.SetConnMaxLifetime(connLifetime)
@@ -65,10 +67,7 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 	if err := j.read.QueryRowContext(ctx, j.sql("SELECT value FROM {schema}.meta WHERE key = 'id'")).Scan(&j.id); err != nil {
 		return nil, err
 	}
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{{&j.heads, headsSQL}, {&j.last, lastSQL}, {&j.page, pageSQL}, {&j.load, loadSQL}, {&j.list, listSQL}} {
+	for _, p := range j.queries() {
 		if *p.stmt, err = j.read.PrepareContext(ctx, j.sql(p.text)); err != nil {
 			return nil, err
 		}
@@ -78,6 +77,19 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 		j.writers <- nil
 	}
 	return j, nil
+}
+
+type prepared struct {
+	stmt **sql.Stmt
+	text string
+}
+
+func (j *Journal) queries() []prepared {
+	return []prepared{
+		{&j.heads, headsSQL}, {&j.last, lastSQL}, {&j.page, pageSQL}, {&j.load, loadSQL}, {&j.list, listSQL},
+		{&j.due, dueSQL}, {&j.parked, parkedSQL}, {&j.tail, tailSQL}, {&j.blocked, blockedSQL},
+		{&j.cell, cellSQL}, {&j.cells, cellsSQL},
+	}
 }
 
 // check refuses a server that cannot hold a journal.
@@ -131,9 +143,9 @@ func (j *Journal) release() error {
 			w.close()
 		}
 	}
-	for _, s := range []*sql.Stmt{j.heads, j.last, j.page, j.load, j.list} {
-		if s != nil {
-			errs = append(errs, s.Close())
+	for _, p := range j.queries() {
+		if *p.stmt != nil {
+			errs = append(errs, (*p.stmt).Close())
 		}
 	}
 	if j.read != nil {

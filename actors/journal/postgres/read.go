@@ -88,13 +88,11 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 			return nil, err
 		}
 		defer j.running.RUnlock()
-		size := 0
 		err = rows(ctx, j.page, func(r *sql.Rows) (bool, error) {
 			e := rules.Stored{Event: journal.Event{Ref: ref}}
 			err := scan(r, &e)
-			size += len(e.Payload.Data)
 			page = append(page, e)
-			return size < rules.PageBytes, err
+			return true, err
 		}, ref.Service, ref.ID, after, limit)
 		return page, err
 	})

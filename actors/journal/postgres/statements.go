@@ -1,12 +1,34 @@
 package postgres
 
+import "strings"
+
 // appendSQL writes a batch in one statement, which is one transaction and one round trip. Its streams come sorted, so
 // that two writers lock them in the same order. A stream that is elsewhere, or that has one of the commands already, is
 // left out with all that belongs to it; the statement returns the slots of those that moved. With $26 not negative all
-// that many have to move, else a division by zero undoes everything.
-const appendSQL = `
+// that many have to move, else a division by zero undoes everything. The compare-and-set of the heads is the first that
+// is written: an append must not have its place in the order over all streams before it knows that it is the next.
+var appendSQL = strings.NewReplacer("{was}", "", "{still}", "", "{effects}", "").Replace(appendText)
+
+// appendEffectsSQL keeps effects, too. They belong to streams that moved. What replaces or takes back an effect has to
+// see that one, so a stream must not have been touched between the statement's snapshot and its lock, not even by an
+// append without events; if it was, it does not move.
+var appendEffectsSQL = strings.NewReplacer(
+	"{was}", ", h.xmin AS was",
+	"{still}", "AND h.xmin IS NOT DISTINCT FROM (SELECT s.was FROM s WHERE s.slot = excluded.slot)",
+	"{effects}", `, q AS MATERIALIZED (
+  SELECT s.service, s.id AS source, q.key FROM unnest($27::int4[], $28::text[]) AS q(slot, key)
+  JOIN h ON h.slot = q.slot JOIN s ON s.slot = q.slot
+), f AS MATERIALIZED (
+  SELECT s.service, s.id AS source, f.*
+  FROM unnest($29::int4[], $30::int4[], $31::text[], $32::text[], $33::int8[], $34::int8[], $35::int8[], $36::bytea[])
+    WITH ORDINALITY AS f(slot, lane, id, key, at, delay, checksum, body, n)
+  JOIN h ON h.slot = f.slot JOIN s ON s.slot = f.slot
+)`+keepText,
+).Replace(appendText)
+
+const appendText = `
 WITH s AS MATERIALIZED (
-  SELECT s.*, h.stream
+  SELECT s.*, h.stream{was}
   FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[]) WITH ORDINALITY
     AS s(service, id, expected, epoch, added, slot)
   LEFT JOIN {schema}.streams h USING (service, id)
@@ -23,7 +45,7 @@ WITH s AS MATERIALIZED (
   ORDER BY s.slot
   ON CONFLICT (service, id) DO UPDATE
     SET sequence = excluded.sequence, epoch = excluded.epoch, added = excluded.added, slot = excluded.slot, updated = now()
-    WHERE h.sequence = excluded.sequence - excluded.added AND h.epoch <= excluded.epoch
+    WHERE h.sequence = excluded.sequence - excluded.added AND h.epoch <= excluded.epoch {still}
   RETURNING h.stream, h.slot
 ), e AS (
   INSERT INTO {schema}.events (stream, sequence, name, type_url, content_type, data, command, context, checksum)
@@ -43,7 +65,7 @@ WITH s AS MATERIALIZED (
   JOIN h ON h.slot = p.slot
   ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, type_url = excluded.type_url,
     content_type = excluded.content_type, data = excluded.data, checksum = excluded.checksum
-)
+){effects}
 SELECT slot, 1 / CASE WHEN $26::int8 < 0 OR (SELECT count(*) FROM h) = $26 THEN 1 ELSE 0 END FROM h`
 
 const fenceSQL = `
@@ -74,10 +96,16 @@ JOIN {schema}.streams h USING (service, id)
 LEFT JOIN {schema}.events e ON e.stream = h.stream AND e.sequence = h.sequence
 WHERE h.sequence > 0`
 
+// pageSQL looks the stream's number up first: then the planner sees that the primary key gives the order, and does not
+// sort all that is left of the stream for each page. A page ends with the event that fills it, here and not in the
+// reader: what a server has begun to send has to be taken.
 const pageSQL = `
-SELECT ` + eventColumns + `
-FROM {schema}.streams h JOIN {schema}.events e ON e.stream = h.stream AND e.sequence > $3
-WHERE h.service = $1 AND h.id = $2 ORDER BY e.sequence LIMIT $4`
+SELECT ` + eventColumns + ` FROM (
+  SELECT e.*, sum(octet_length(e.data)) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - octet_length(e.data) AS before
+  FROM {schema}.events e
+  WHERE e.stream = (SELECT h.stream FROM {schema}.streams h WHERE h.service = $1 AND h.id = $2) AND e.sequence > $3
+  ORDER BY e.sequence LIMIT $4) e
+WHERE e.before < {page} ORDER BY e.sequence`
 
 const loadSQL = `
 SELECT h.sequence, h.epoch, s.sequence, s.checksum, s.type_url, s.content_type, s.data

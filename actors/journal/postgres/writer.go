@@ -18,12 +18,12 @@ import (
 
 // writer is a connection that writes. It is used by one call at a time.
 type writer struct {
-	conn  driver.Conn
-	wire  net.Conn
-	put   driver.StmtQueryContext
-	fence driver.StmtQueryContext
-	born  time.Time
-	used  time.Time
+	conn driver.Conn
+	wire net.Conn
+	// prepared are the statements that were used, by their texts.
+	prepared map[string]driver.StmtQueryContext
+	born     time.Time
+	used     time.Time
 }
 
 // errUnsent marks errors from before anything was sent: they leave nothing in doubt.
@@ -34,7 +34,7 @@ func (e errUnsent) Unwrap() error { return e.error }
 // write runs a prepared statement once, and never again, and hands its rows to row. Of its errors, those for which
 // definite holds leave nothing behind.
 func (j *Journal) write(
-	ctx context.Context, statement func(*writer) driver.StmtQueryContext, args []driver.NamedValue, row func([]driver.Value),
+	ctx context.Context, statement string, args []driver.NamedValue, row func([]driver.Value),
 ) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
 	defer cancel()
@@ -49,7 +49,14 @@ func (j *Journal) write(
 		return errUnsent{err}
 	}
 	stop := w.until(ctx)
-	err = query(statement(w), args, row)
+	prepared, err := j.prepared(w, statement)
+	if err != nil {
+		stop()
+		w.close()
+		w = nil
+		return errUnsent{cmp.Or(context.Cause(ctx), err)}
+	}
+	err = query(prepared, args, row)
 	w.translate(err)
 	if !stop() || err != nil && !definite(err) {
 		if ctx.Err() != nil && !definite(err) {
@@ -118,12 +125,16 @@ func (j *Journal) ready(ctx context.Context, w *writer) (*writer, error) {
 	return j.connect(ctx)
 }
 
+// planning makes sessions run our statements by their indexes: that is best whatever the statistics say, and new tables
+// have none. None of them is worth planning again for its arguments.
+const planning = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
+
 func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	connector, err := pq.NewConnectorConfig(j.driver)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{born: time.Now(), used: time.Now()}
+	w := &writer{prepared: map[string]driver.StmtQueryContext{}, born: time.Now(), used: time.Now()}
 	connector.Dialer(&dialer{w: w, ctx: ctx})
 	if w.conn, err = connector.Connect(ctx); err != nil {
 		return nil, err
@@ -135,23 +146,25 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 			made, err = nil, cmp.Or(err, context.Cause(ctx))
 		}
 	}()
-	// Only these statements run here, and they are best run by their indexes whatever the statistics say.
 	settings := fmt.Sprintf(`SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %[1]d;
-		SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off`, j.config.Timeout.Milliseconds())
+		%s`, j.config.Timeout.Milliseconds(), planning)
 	if _, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), settings, nil); err != nil {
 		return nil, err
 	}
-	for _, p := range []struct {
-		stmt *driver.StmtQueryContext
-		text string
-	}{{&w.put, appendSQL}, {&w.fence, fenceSQL}} {
-		stmt, err := w.conn.Prepare(j.sql(p.text))
-		if err != nil {
-			return nil, err
-		}
-		*p.stmt = stmt.(driver.StmtQueryContext)
-	}
 	return w, nil
+}
+
+// prepared prepares a statement that the writer has not used yet.
+func (j *Journal) prepared(w *writer, statement string) (driver.StmtQueryContext, error) {
+	if known := w.prepared[statement]; known != nil {
+		return known, nil
+	}
+	made, err := w.conn.Prepare(j.sql(statement))
+	if err != nil {
+		return nil, err
+	}
+	w.prepared[statement] = made.(driver.StmtQueryContext)
+	return w.prepared[statement], nil
 }
 
 // close lets go of the connection. What the server says to that does not matter any more.

@@ -91,7 +91,7 @@ func (j *Journal) page(ctx context.Context, ref actors.Ref, after int64, limit i
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	size := 0
 	for size < rules.PageBytes && rows.Next() {
-		e, err := scan(rows, ref)
+		e, err := scan(rows, &ref)
 		if err != nil {
 			return nil, err
 		}
@@ -101,18 +101,21 @@ func (j *Journal) page(ctx context.Context, ref actors.Ref, after int64, limit i
 	return page, rows.Err()
 }
 
-func scan(rows interface{ Scan(...any) error }, ref actors.Ref) (rules.Stored, error) {
-	e := rules.Stored{Event: journal.Event{Ref: ref}}
+// scan reads an event of the stream that ref names once the row is scanned.
+func scan(row interface{ Scan(...any) error }, ref *actors.Ref) (rules.Stored, error) {
+	var e rules.Stored
 	var micros, sum int64
 	var origin []byte
-	err := rows.Scan(&e.Sequence, &e.Position.Ordinal, &micros, &e.Name, &e.Payload.TypeURL, &e.Payload.ContentType,
+	err := row.Scan(&e.Sequence, &e.Position.Ordinal, &micros, &e.Name, &e.Payload.TypeURL, &e.Payload.ContentType,
 		&e.Payload.Data, &e.Command, &origin, &sum)
 	if err != nil {
 		return e, err
 	}
-	e.Time, e.Sum = time.UnixMicro(micros).UTC(), uint32(sum)
-	e.Context, err = rules.DecodeContext(origin)
-	return e, err
+	e.Ref, e.Time, e.Sum = *ref, time.UnixMicro(micros).UTC(), uint32(sum)
+	if e.Context, err = rules.DecodeContext(origin); err != nil {
+		return e, &journal.CorruptError{Ref: e.Ref, Sequence: e.Sequence, Reason: err.Error()}
+	}
+	return e, nil
 }
 
 // snapshot runs reads that see one moment.
@@ -146,7 +149,7 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 			}
 			e, err := scan(tx.QueryRowContext(ctx, `
 				SELECT `+eventColumns+` FROM streams h JOIN events e USING (stream, sequence)
-				WHERE h.service = ? AND h.id = ?`, ref.Service, ref.ID), ref)
+				WHERE h.service = ? AND h.id = ?`, ref.Service, ref.ID), &ref)
 			if errors.Is(err, sql.ErrNoRows) {
 				err = rules.Missing(ref, head)
 			}

@@ -85,7 +85,7 @@ func (j *Journal) commit(groups []*rules.Group, n int, whole bool) ([]journal.Re
 	w := j.writer
 	results := make([]journal.Result, n)
 	err := j.transaction(func() (bool, error) {
-		now := time.Now().UnixMicro()
+		now := time.Now()
 		count, total := 0, 0
 		for _, g := range groups {
 			if journal.ValidateRef(g.Ref) != nil {
@@ -192,7 +192,7 @@ func (j *Journal) Fence(ctx context.Context, ref actors.Ref, epoch int64) (journ
 }
 
 // group judges and writes the appends of one stream.
-func (w *writer) group(g *rules.Group, results []journal.Result, now int64) (int, error) {
+func (w *writer) group(g *rules.Group, results []journal.Result, now time.Time) (int, error) {
 	s, err := w.look(g.Ref)
 	if err != nil {
 		return 0, err
@@ -215,18 +215,18 @@ func (w *writer) group(g *rules.Group, results []journal.Result, now int64) (int
 	if n == 0 {
 		return 0, nil
 	}
-	number, err := w.move(s, g.Ref, judged[n-1].Head, now)
+	number, err := w.move(s, g.Ref, judged[n-1].Head, now.UnixMicro())
 	if err != nil {
 		return 0, err
 	}
 	at := s.head.Sequence
 	for _, a := range g.Appends[:n] {
-		if err := w.put(number, at, a, now); err != nil {
+		if err := w.put(number, at, a, now.UnixMicro()); err != nil {
 			return 0, err
 		}
 		at += int64(len(a.Events))
 	}
-	return n, nil
+	return n, w.keep(rules.KeepAll(g.Ref, g.Appends[:n]), now)
 }
 
 // put writes what an append adds to its stream.

@@ -13,10 +13,13 @@ import (
 const application = 0x456e7431
 
 // migrations take the file from one version (PRAGMA user_version) to the next. They are never changed once released.
-var migrations = []string{schema1}
+var migrations = []string{schema1, schema2}
 
 //go:embed schema1.sql
 var schema1 string
+
+//go:embed schema2.sql
+var schema2 string
 
 // writer is the one connection that writes, with its statements.
 type writer struct {
@@ -27,6 +30,14 @@ type writer struct {
 	getHead, newHead, setHead *sql.Stmt
 	getRecord, putRecord      *sql.Stmt
 	putEvent, putSnapshot     *sql.Stmt
+
+	effectByID, effectByKey    *sql.Stmt
+	putEffect, removeEffect    *sql.Stmt
+	nextToFront, backFromFront *sql.Stmt
+	parkEffect, postponeEffect *sql.Stmt
+	releaseEffect              *sql.Stmt
+
+	nextVersion, newCell, setCell, removeCell *sql.Stmt
 }
 
 func newWriter(ctx context.Context, path string, maxBytes int64) (_ *writer, err error) {
@@ -137,33 +148,6 @@ func (w *writer) bound(ctx context.Context, maxBytes int64) error {
 	}
 	_, err := w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", max(1, maxBytes/int64(size))))
 	return err
-}
-
-func (w *writer) prepare(ctx context.Context) error {
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{
-		{&w.begin, "BEGIN IMMEDIATE"},
-		{&w.commit, "COMMIT"},
-		{&w.rollback, "ROLLBACK"},
-		{&w.getHead, "SELECT stream, sequence, epoch FROM streams WHERE service = ? AND id = ?"},
-		{&w.newHead, "INSERT INTO streams (service, id, sequence, epoch, updated) VALUES (?, ?, ?, ?, ?)"},
-		{&w.setHead, "UPDATE streams SET sequence = ?, epoch = ?, updated = ? WHERE stream = ?"},
-		{&w.getRecord, "SELECT hash, outcome, sequence FROM commands WHERE stream = ? AND command = ?"},
-		{&w.putRecord, "INSERT INTO commands (stream, command, hash, outcome, sequence) VALUES (?, ?, ?, ?, ?)"},
-		{&w.putEvent, `INSERT INTO events
-			(stream, sequence, time, name, type_url, content_type, data, command, context, checksum)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
-		{&w.putSnapshot, `INSERT OR REPLACE INTO snapshots (stream, sequence, type_url, content_type, data, checksum)
-			VALUES (?, ?, ?, ?, ?, ?)`},
-	} {
-		var err error
-		if *p.stmt, err = w.conn.PrepareContext(ctx, p.text); err != nil {
-			return fmt.Errorf("prepare %q: %w", p.text, err)
-		}
-	}
-	return nil
 }
 
 func (w *writer) meta(ctx context.Context, key string) (value string, err error) {

@@ -17,9 +17,12 @@ type Stored struct {
 
 // The bounds of a page that a back end holds in memory.
 const (
-	PageEvents = 256
+	PageEvents = 1024
 	PageBytes  = 4 << 20
 )
+
+// Looks is how many events Tail looks at before it returns, whosever they are.
+const Looks = 4096
 
 // Pages reads a stream page by page, so that a slow reader holds neither a connection nor a transaction, and checks
 // every event. Fetch returns up to limit events after a sequence; it may return fewer, but none only at the end.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel"
+	"github.com/dapr-entities/entities/sdk/internal/tckmodel/action"
+	"github.com/dapr-entities/entities/sdk/internal/tckmodel/eventlogeventing"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel/valueentity"
 )
 
@@ -24,10 +26,13 @@ func main() {
 
 func run(ctx context.Context) error {
 	server := sdk.NewServer(sdk.Config{Name: "tckmodel"})
-	if err := server.Register(
+	definitions := []sdk.Definition{
 		tckmodel.Model, tckmodel.Two, tckmodel.Configured,
 		valueentity.Model, valueentity.Two, valueentity.Configured,
-	); err != nil {
+	}
+	definitions = append(definitions, action.Definitions()...)
+	definitions = append(definitions, eventlogeventing.Definitions()...)
+	if err := server.Register(definitions...); err != nil {
 		return err
 	}
 	return server.ListenAndServe(ctx, "")

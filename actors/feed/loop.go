@@ -1,0 +1,313 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// loop is one run of a consumer.
+type loop struct {
+	*Consumer
+	results chan *ticket    // after a try; has room for all that are tried
+	tries   context.Context // of the handler
+	cut     context.CancelFunc
+	valid   func() bool
+	working sync.WaitGroup
+	failing bool
+}
+
+// consume returns when ctx has ended, or another consumer has taken over.
+func (l *loop) consume(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for more := true; ctx.Err() == nil; {
+		if more && l.room() {
+			moved, err := l.fetch(ctx)
+			l.complain(ctx, err)
+			more = moved
+		}
+		next := l.begin()
+		if err := l.saveSoon(ctx); err != nil {
+			return err
+		}
+		if more && l.room() {
+			continue
+		}
+		timer.Reset(max(0, time.Until(next)))
+		select {
+		case <-ctx.Done():
+		case t := <-l.results:
+			l.result(t)
+		case <-l.bell:
+			more = true
+		case <-timer.C:
+			more = more || time.Since(l.fetched) >= l.config.Poll
+		}
+	}
+	return nil
+}
+
+// complain once when the journal begins to fail, and tell when it is over.
+func (l *loop) complain(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil && !l.failing:
+		l.config.Log.Warn("the feed waits for the journal", logError, err)
+	case err == nil && l.failing:
+		l.config.Log.Info("the feed goes on")
+	}
+	l.failing = err != nil
+}
+
+// room for another batch.
+func (l *loop) room() bool { return len(l.window)+l.config.Batch <= windowBatches*l.config.Batch }
+
+// fetch the next batch, and what was released. It reports whether there may be more.
+func (l *loop) fetch(ctx context.Context) (more bool, err error) {
+	l.fetched = time.Now()
+	if time.Since(l.looked) >= lookReleased {
+		l.looked = time.Now()
+		tickets, err := l.released(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, t := range tickets {
+			l.again[t.released.Key] = true
+			l.queue(t)
+		}
+	}
+	events, to, err := l.config.Tailer.Tail(ctx, []string{l.config.Service}, l.read, l.config.Batch)
+	corrupt, damaged := errors.AsType[*journal.CorruptError](err)
+	if err != nil && !damaged {
+		return false, fmt.Errorf("read events: %w", err)
+	}
+	for _, e := range events {
+		l.add(&ticket{event: e})
+	}
+	if damaged {
+		e := journal.Event{Ref: corrupt.Ref, Sequence: corrupt.Sequence, Position: to}
+		l.add(&ticket{event: e, hopeless: true, problem: err.Error()})
+	}
+	if to == l.read {
+		return false, l.lookBlocked(ctx)
+	}
+	l.read, l.moved = to, time.Now()
+	if len(l.window) == 0 {
+		l.at = to
+	}
+	if l.blocked != "" {
+		l.blocked = ""
+		l.config.Observer.Blocked("")
+	}
+	return true, nil
+}
+
+// lookBlocked asks, now and then, whether somebody else's transaction is why nothing comes.
+func (l *loop) lookBlocked(ctx context.Context) error {
+	asked, ok := l.config.Tailer.(journal.Blocked)
+	if !ok || time.Since(l.moved) < lookBlocked {
+		return nil
+	}
+	l.moved = time.Now()
+	by, err := asked.Blocked(ctx)
+	if err != nil {
+		return fmt.Errorf("ask what blocks the journal: %w", err)
+	}
+	if by != l.blocked {
+		l.blocked = by
+		l.config.Observer.Blocked(by)
+		if by != "" {
+			l.config.Log.Warn("the feed waits for a transaction to end", "by", by)
+		}
+	}
+	return nil
+}
+
+func (l *loop) add(t *ticket) {
+	l.window = append(l.window, t)
+	l.queue(t)
+}
+
+func (l *loop) queue(t *ticket) {
+	id := t.event.Ref.ID
+	l.queues[id] = append(l.queues[id], t)
+	if len(l.queues[id]) == 1 {
+		l.ready = append(l.ready, t)
+	}
+}
+
+// begin tries what can be tried now. It returns when to look again.
+func (l *loop) begin() (next time.Time) {
+	next = l.fetched.Add(l.config.Poll)
+	now := time.Now()
+	waiting := l.waiting[:0]
+	for _, t := range l.waiting {
+		if t.due.After(now) {
+			waiting = append(waiting, t)
+			if t.due.Before(next) {
+				next = t.due
+			}
+		} else {
+			l.ready = append(l.ready, t)
+		}
+	}
+	clear(l.waiting[len(waiting):])
+	l.waiting = waiting
+	for len(l.ready) > 0 && l.trying < l.config.Concurrency && l.valid() {
+		t := l.ready[0]
+		l.ready = l.ready[1:]
+		l.trying++
+		l.working.Go(func() {
+			l.try(t)
+			l.results <- t
+		})
+	}
+	return next
+}
+
+// try a ticket once. What is not done afterwards is to be tried again.
+func (l *loop) try(t *ticket) {
+	if !t.hopeless {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(l.tries, l.config.Timeout)
+		err := l.config.Handle(ctx, t.event)
+		cancel()
+		took := time.Since(began)
+		switch {
+		case err == nil:
+			l.config.Observer.Handled(took)
+			if err := l.settle(l.tries, t); err != nil {
+				l.config.Log.Warn("a released event was handled, and is handled again", logID, t.event.Ref.ID,
+					logSequence, t.event.Sequence, logError, err)
+			}
+			t.done = true
+			return
+		case l.tries.Err() != nil:
+			return // it was cut; that is no try
+		}
+		t.tries++
+		code := actors.CodeOf(err)
+		t.problem = code.String() + ": " + err.Error()
+		t.hopeless = code.Lasting() || t.tries >= l.config.MaxTries
+		if !t.hopeless {
+			l.config.Observer.Retried(took)
+			return
+		}
+	}
+	if err := l.park(l.tries, t); err != nil {
+		l.config.Log.Warn("an event can neither be handled nor parked now; its entity waits", logID, t.event.Ref.ID,
+			logSequence, t.event.Sequence, logError, err)
+		return
+	}
+	t.done = true
+}
+
+// result of a try.
+func (l *loop) result(t *ticket) {
+	l.trying--
+	if !t.done {
+		t.due = time.Now().Add(l.backoff(t.tries))
+		l.waiting = append(l.waiting, t)
+		return
+	}
+	delete(l.again, t.released.Key)
+	id := t.event.Ref.ID
+	if queue := l.queues[id][1:]; len(queue) > 0 {
+		l.queues[id] = queue
+		l.ready = append(l.ready, queue[0])
+	} else {
+		delete(l.queues, id)
+	}
+	for len(l.window) > 0 && l.window[0].done {
+		l.at = l.window[0].event.Position
+		l.window = l.window[1:]
+		l.unsaved++
+	}
+	if len(l.window) == 0 {
+		l.at = l.read
+	}
+}
+
+// backoff after so many tries.
+func (l *loop) backoff(tries int) time.Duration {
+	d := l.config.Backoff
+	for range tries - 1 {
+		if d >= l.config.MaxBackoff/2 {
+			d = l.config.MaxBackoff
+			break
+		}
+		d *= 2
+	}
+	return d - rand.N(d/2+1)
+}
+
+// saveSoon saves the cursor after a batch, when there is nothing else to do, and now and then. A cursor that only passes
+// other services' events has time.
+func (l *loop) saveSoon(ctx context.Context) error {
+	since := time.Since(l.saved)
+	switch {
+	case l.at == l.kept:
+		return nil
+	case l.unsaved >= l.config.Batch, l.unsaved > 0 && len(l.window) == 0 && since >= l.config.Poll:
+	case since >= l.config.Save && l.unsaved > 0, since >= 10*l.config.Save:
+	default:
+		return nil
+	}
+	return l.save(ctx)
+}
+
+// save the cursor. A journal that does not take it is tried again; only a successor is an error.
+func (l *loop) save(ctx context.Context) error {
+	if l.at == l.kept {
+		return nil
+	}
+	l.unsaved, l.saved = 0, time.Now()
+	err := l.cursor.save(ctx, l.at)
+	if errors.Is(err, ErrReplaced) {
+		return err
+	}
+	l.complain(ctx, err)
+	if err != nil {
+		l.unsaved = 1
+		return nil
+	}
+	l.kept = l.at
+	lag := time.Duration(0)
+	if len(l.window) > 0 {
+		lag = time.Since(l.window[0].event.Time)
+	}
+	l.config.Observer.Moved(l.at, lag)
+	return nil
+}
+
+// drain waits for what is still being tried. Without a lease it is cut soon, and without a cursor at once.
+func (l *loop) drain(err error, lost <-chan struct{}) {
+	if err != nil {
+		l.cut()
+	}
+	finish := time.AfterFunc(l.config.Drain, l.cut)
+	defer finish.Stop()
+	done := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		l.working.Wait()
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-lost:
+		l.cut()
+	}
+	waiting.Wait()
+	for range len(l.results) {
+		l.result(<-l.results)
+	}
+}

@@ -1,0 +1,155 @@
+package daprapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dapr-entities/entities/actors"
+)
+
+// contentCloudEvent is what makes daprd take an event as it is, id and all, instead of putting another around it.
+const contentCloudEvent = "application/cloudevents+json"
+
+// Publish gives a CloudEvent in its JSON form to a topic. Errors are *actors.Error; after one it may have been published
+// all the same.
+func (c *Client) Publish(ctx context.Context, pubsub, topic string, event []byte) error {
+	_, err := c.dapr.PublishEvent(ctx, &runtime.PublishEventRequest{
+		PubsubName: pubsub, Topic: topic, Data: event, DataContentType: contentCloudEvent,
+	})
+	if err == nil {
+		return nil
+	}
+	s := status.Convert(err)
+	code, hint := actors.Unavailable, ""
+	switch s.Code() {
+	case codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument:
+		hint = "; is there a pub/sub component of that name in the sidecar (setting pubsub)?"
+	case codes.PermissionDenied:
+		hint = "; the scopes of the pub/sub component forbid it"
+	case codes.ResourceExhausted:
+		code = actors.ResourceExhausted
+	case codes.DeadlineExceeded:
+		code = actors.DeadlineExceeded
+	case codes.Canceled:
+		code = actors.Canceled
+	}
+	return &actors.Error{Code: code, Cause: err,
+		Message: fmt.Sprintf("publish to the topic %s of %s: %s%s", topic, pubsub, s.Message(), hint)}
+}
+
+// Message is an event of a topic.
+type Message struct {
+	ID, Source, Type, SpecVersion string
+	ContentType                   string
+	Data                          []byte
+	// Attributes are the others that the event has as text: subject, time, dataschema, and extensions.
+	Attributes map[string]string
+}
+
+// How long to wait before a subscription is tried again.
+const (
+	resubscribeMin = 100 * time.Millisecond
+	resubscribeMax = 5 * time.Second
+)
+
+// Subscribe hands the messages of a topic to handle, one at a time and in the order in which they come, until ctx ends;
+// then it returns nil. A message whose handling fails is given back to the sidecar, which delivers it again. It subscribes
+// again whenever the sidecar ends the subscription. state is told how it stands: nil while it is subscribed.
+func (c *Client) Subscribe(
+	ctx context.Context, pubsub, topic string, handle func(context.Context, Message) error, state func(error),
+) error {
+	for wait := resubscribeMin; ; {
+		subscribed, err := c.receive(ctx, pubsub, topic, handle, state)
+		if ctx.Err() != nil {
+			return nil
+		}
+		state(fmt.Errorf("subscribe to the topic %s of %s: %w", topic, pubsub, err))
+		if subscribed {
+			wait = resubscribeMin
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, resubscribeMax)
+	}
+}
+
+// receive is one subscription, from its beginning to its end.
+func (c *Client) receive(
+	ctx context.Context, pubsub, topic string, handle func(context.Context, Message) error, state func(error),
+) (subscribed bool, err error) {
+	// A stream that ends while a message is in hand may lose it: some brokers take that for an answer. So the end of ctx
+	// waits until the message is answered; its handling is told at once.
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var answering sync.Mutex
+	defer context.AfterFunc(ctx, func() {
+		answering.Lock()
+		defer answering.Unlock()
+		cancel()
+	})()
+	stream, err := c.dapr.SubscribeTopicEventsAlpha1(life)
+	if err != nil {
+		return false, err
+	}
+	initial := &runtime.SubscribeTopicEventsRequestInitialAlpha1{PubsubName: pubsub, Topic: topic}
+	err = stream.Send(&runtime.SubscribeTopicEventsRequestAlpha1{
+		SubscribeTopicEventsRequestType: &runtime.SubscribeTopicEventsRequestAlpha1_InitialRequest{InitialRequest: initial},
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	for {
+		in, err := stream.Recv()
+		if err != nil {
+			return subscribed, err
+		}
+		if !subscribed {
+			subscribed = true
+			state(nil)
+		}
+		event := in.GetEventMessage()
+		if event == nil {
+			continue
+		}
+		answering.Lock()
+		verdict := runtime.TopicEventResponse_SUCCESS
+		if err := handle(ctx, message(event)); err != nil {
+			verdict = runtime.TopicEventResponse_RETRY
+		}
+		err = stream.Send(&runtime.SubscribeTopicEventsRequestAlpha1{
+			SubscribeTopicEventsRequestType: &runtime.SubscribeTopicEventsRequestAlpha1_EventProcessed{
+				EventProcessed: &runtime.SubscribeTopicEventsRequestProcessedAlpha1{
+					Id: event.GetId(), Status: &runtime.TopicEventResponse{Status: verdict},
+				},
+			},
+		})
+		answering.Unlock()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return true, err
+		}
+	}
+}
+
+func message(e *runtime.TopicEventRequest) Message {
+	m := Message{
+		ID: e.GetId(), Source: e.GetSource(), Type: e.GetType(), SpecVersion: e.GetSpecVersion(),
+		ContentType: e.GetDataContentType(), Data: e.GetData(), Attributes: make(map[string]string),
+	}
+	for name, v := range e.GetExtensions().GetFields() {
+		if text, ok := v.AsInterface().(string); ok && text != "" {
+			m.Attributes[name] = text
+		}
+	}
+	return m
+}
