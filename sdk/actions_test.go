@@ -23,6 +23,7 @@ import (
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/action"
+	"github.com/dapr-entities/entities/sdk/eventsourced"
 	tck "github.com/dapr-entities/entities/sdk/internal/tckmodel/action"
 	log "github.com/dapr-entities/entities/sdk/internal/tckmodel/eventlogeventing"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
@@ -171,11 +172,15 @@ func TestRegisterActions(t *testing.T) {
 		handle("test.v1.Echo/C", sdk.FromLog("l"), sdk.Event("e"), sdk.InGroup("other")),
 		handle("test.v1.Echo/D", sdk.FromLog("l"), sdk.Event("f")),
 	}}
-	err := sdk.NewServer(sdk.Config{}).Register(wrong, both, conflict)
+	placed := entity(nil)
+	placed.Commands[0] = eventsourced.Handle(add, func(context.Context, *eventsourced.Turn[tally], int) (string, error) { return "", nil },
+		sdk.FromTopic("numbers"), sdk.Event("number"))
+	err := sdk.NewServer(sdk.Config{}).Register(wrong, both, conflict, placed)
 	want := `cloudstate.tck.model.action.ActionTckModel: method ProcessStreamedOut: the handler is unary, the protobuf method is streamed out
 cloudstate.tck.model.action.ActionTckModel: the protobuf method ProcessStreamed has no handler
 cloudstate.tck.model.eventlogeventing.EventLogSubscriberModel: method ProcessEventOne: its .proto file has the option (cloudstate.eventing); leave out the Go options
-test.v1.Echo: the methods A and B take the same events (e) from the same source; give one another group by InGroup`
+test.v1.Echo: the methods A and B take the same events (e) from the same source; give one another group by InGroup
+test.v1.Tally: command Add: it takes events, and no field of its JSON input says for which entity; take them by an action, or as a protobuf message with a key field`
 	if err == nil {
 		t.Fatal("no problems")
 	}

@@ -28,7 +28,8 @@ type MethodOption interface {
 // FromLog calls the method for every event in the journal of the entities with that persistence id, from the first one
 // on: events of one entity in their order, each at least once. Which of a service's methods gets an event is decided by
 // its type: a protobuf event by the method's input, a JSON event by its name (see Event). The entity's id is the subject
-// of the CloudEvent that comes along.
+// of the CloudEvent that comes along. Commands of entities take only protobuf events, whose key field says for which
+// entity they are.
 func FromLog(persistenceID string) MethodOption {
 	return methodOption(func(m *def.Method) error {
 		in, err := source(m)

@@ -97,7 +97,7 @@ func compare(e *def.Entity) (problems []error) {
 	return problems
 }
 
-// conflicts finds methods of one service that would take the same events.
+// conflicts finds methods of one service that would take the same events, or could not take any.
 func conflicts(e *def.Entity) (problems []error) {
 	type key struct{ group, topic, log, input string }
 	first := make(map[key]string)
@@ -105,6 +105,10 @@ func conflicts(e *def.Entity) (problems []error) {
 		in := m.Eventing.GetIn()
 		if in == nil {
 			continue
+		}
+		if e.Type != def.Action && m.In == nil {
+			problems = append(problems, fmt.Errorf("command %s: it takes events, and no field of its JSON input says for which entity; "+
+				"take them by an action, or as a protobuf message with a key field", m.Name))
 		}
 		k := key{cmp.Or(in.GetConsumerGroup(), e.Service), in.GetTopic(), in.GetEventLog(), m.Input}
 		if other := first[k]; other != "" {

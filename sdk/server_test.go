@@ -26,8 +26,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/sdk"
+	"github.com/dapr-entities/entities/sdk/action"
 	"github.com/dapr-entities/entities/sdk/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	actionpb "github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
 	pb "github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/sdktest"
 )
@@ -407,4 +409,19 @@ func BenchmarkTurn(b *testing.B) {
 		}
 	}
 	stream.CloseSend()
+}
+
+// BenchmarkAction is a unary call of an action, over gRPC in memory.
+func BenchmarkAction(b *testing.B) {
+	const do sdk.Method[int, int] = "test.v1.Echo/Do"
+	client := actionpb.NewActionProtocolClient(sdktest.Serve(b, action.Service{Service: "test.v1.Echo", Methods: []action.Method{
+		action.Handle(do, func(_ context.Context, _ *action.Turn, n int) (int, error) { return n, nil }),
+	}}))
+	in := toEcho("Do", "1")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.HandleUnary(b.Context(), in); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -174,21 +174,21 @@ func TestEvents(t *testing.T) {
 
 func TestAnyEvent(t *testing.T) {
 	t.Parallel()
-	const any sdk.Method[*anypb.Any, string] = service + "/Any"
+	const whatever sdk.Method[*anypb.Any, string] = service + "/Any"
 	s := action.Service{Service: service, Methods: []action.Method{
-		action.Handle(any, func(_ context.Context, _ *turn, in *anypb.Any) (string, error) {
+		action.Handle(whatever, func(_ context.Context, _ *turn, in *anypb.Any) (string, error) {
 			text, err := sdk.Unpack[string](in)
 			return in.GetTypeUrl() + " " + text, err
 		}, sdk.FromLog("all")),
 	}}
-	if got := sdktest.Invoke(t, s, any, sdktest.Any(t, "said", "hello"), sdktest.Deliver(action.Event{})); got.Reply != "json.cloudstate.io/said hello" {
+	if got := sdktest.Invoke(t, s, whatever, sdktest.Any(t, "said", "hello"), sdktest.Deliver(action.Event{})); got.Reply != "json.cloudstate.io/said hello" {
 		t.Error(got)
 	}
-	if got := sdktest.Invoke(t, s, any, sdktest.Any(t, "said", 5)); got.Err == nil || !strings.Contains(got.Err.Error(), "unpack") {
+	if got := sdktest.Invoke(t, s, whatever, sdktest.Any(t, "said", 5)); got.Err == nil || !strings.Contains(got.Err.Error(), "unpack") {
 		t.Error(got)
 	}
 	// A call, not an event: the input is an Any within the payload.
-	if got := sdktest.Invoke(t, s, any, sdktest.Any(t, "said", "hi")); got.Reply != "json.cloudstate.io/said hi" {
+	if got := sdktest.Invoke(t, s, whatever, sdktest.Any(t, "said", "hi")); got.Reply != "json.cloudstate.io/said hi" {
 		t.Error(got)
 	}
 }
