@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,7 @@ type Worker struct {
 	sources sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
+	ran      bool
 	stopping bool
 	lanes    map[int]*lane
 	ready    []*source // found, and not begun yet
@@ -143,6 +145,13 @@ func (w *Worker) hold(ctx context.Context, number int, valid func() bool, lost <
 // Run carries out effects until ctx ends. It returns when no try and no settlement is on its way any more. It can be
 // called once.
 func (w *Worker) Run(ctx context.Context) error {
+	w.mu.Lock()
+	again := w.ran
+	w.ran = true
+	w.mu.Unlock()
+	if again {
+		return errors.New("carry out effects: the worker was run before")
+	}
 	var settler sync.WaitGroup
 	settler.Go(func() { w.settle(ctx) })
 	timer := time.NewTimer(0)
