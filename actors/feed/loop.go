@@ -146,8 +146,11 @@ func (l *loop) queue(t *ticket) {
 
 // begin tries what can be tried now. It returns when to look again.
 func (l *loop) begin() (next time.Time) {
-	next = l.fetched.Add(l.config.Poll)
 	now := time.Now()
+	next = l.fetched.Add(l.config.Poll)
+	if !l.room() {
+		next = now.Add(l.config.Poll)
+	}
 	waiting := l.waiting[:0]
 	for _, t := range l.waiting {
 		if t.due.After(now) {

@@ -108,7 +108,7 @@ func parkedCell(ctx context.Context, cells journal.Cells, key string) (journal.C
 // suffix of the keys of an event's cells. The part for an id that is too long is its hash.
 func (c *Config) suffix(e *journal.Event) string {
 	id := part(e.Ref.ID)
-	if len(id) > 256 {
+	if len(id) > 200 {
 		sum := sha256.Sum256([]byte(e.Ref.ID))
 		id = hex.EncodeToString(sum[:])
 	}
