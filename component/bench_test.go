@@ -42,13 +42,13 @@ var account = eventsourced.Entity[balance]{
 // feeder is a sidecar that keeps a number of commands in flight over the actor stream.
 type feeder struct {
 	runtime.UnimplementedDaprServer
-	begin    chan feed
+	begin    chan load
 	callers  int
 	entities int
 }
 
-// feed asks for a number of commands. done gets nil, or what went wrong.
-type feed struct {
+// load asks for a number of commands. done gets nil, or what went wrong.
+type load struct {
 	commands int
 	done     chan error
 }
@@ -125,11 +125,11 @@ func BenchmarkCommand(b *testing.B) {
 		{"hot", 32, 1},
 	} {
 		b.Run(x.name, func(b *testing.B) {
-			f := &feeder{begin: make(chan feed), callers: x.callers, entities: x.entities}
+			f := &feeder{begin: make(chan load), callers: x.callers, entities: x.entities}
 			hosted(b, f)
 			run := func(commands int) {
 				done := make(chan error, 1)
-				f.begin <- feed{commands, done}
+				f.begin <- load{commands, done}
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}

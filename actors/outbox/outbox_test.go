@@ -120,7 +120,7 @@ func (r *rig) left() (ids []string) {
 	for n := range journal.Lanes {
 		lanes = append(lanes, n)
 	}
-	pending, err := r.journal.Due(r.t.Context(), lanes, 0)
+	pending, err := r.journal.Due(r.t.Context(), nil, lanes, 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}
