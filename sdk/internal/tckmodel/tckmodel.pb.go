@@ -10,6 +10,7 @@ package tckmodel
 
 import (
 	_ "github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -466,7 +467,7 @@ var File_tckmodel_proto protoreflect.FileDescriptor
 
 const file_tckmodel_proto_rawDesc = "" +
 	"\n" +
-	"\x0etckmodel.proto\x12\x14cloudstate.tck.model\x1a\x1bcloudstate/entity_key.proto\"]\n" +
+	"\x0etckmodel.proto\x12\x14cloudstate.tck.model\x1a\x1bcloudstate/entity_key.proto\x1a\x1cgoogle/api/annotations.proto\"]\n" +
 	"\aRequest\x12\x13\n" +
 	"\x02id\x18\x01 \x01(\tB\x03\xc0C\x01R\x02id\x12=\n" +
 	"\aactions\x18\x02 \x03(\v2#.cloudstate.tck.model.RequestActionR\aactions\"\xf0\x01\n" +
@@ -488,9 +489,9 @@ const file_tckmodel_proto_rawDesc = "" +
 	"\bResponse\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"!\n" +
 	"\tPersisted\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value2`\n" +
-	"\x14EventSourcedTckModel\x12H\n" +
-	"\aProcess\x12\x1d.cloudstate.tck.model.Request\x1a\x1e.cloudstate.tck.model.Response2X\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value2\x89\x01\n" +
+	"\x14EventSourcedTckModel\x12q\n" +
+	"\aProcess\x12\x1d.cloudstate.tck.model.Request\x1a\x1e.cloudstate.tck.model.Response\"'\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/tck/model/eventsourced/{id}2X\n" +
 	"\x0fEventSourcedTwo\x12E\n" +
 	"\x04Call\x12\x1d.cloudstate.tck.model.Request\x1a\x1e.cloudstate.tck.model.Response2_\n" +
 	"\x16EventSourcedConfigured\x12E\n" +

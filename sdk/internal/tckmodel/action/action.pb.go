@@ -9,6 +9,7 @@
 package action
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -501,7 +502,7 @@ var File_action_action_proto protoreflect.FileDescriptor
 
 const file_action_action_proto_rawDesc = "" +
 	"\n" +
-	"\x13action/action.proto\x12\x1bcloudstate.tck.model.action\"L\n" +
+	"\x13action/action.proto\x12\x1bcloudstate.tck.model.action\x1a\x1cgoogle/api/annotations.proto\"L\n" +
 	"\aRequest\x12A\n" +
 	"\x06groups\x18\x01 \x03(\v2).cloudstate.tck.model.action.ProcessGroupR\x06groups\"N\n" +
 	"\fProcessGroup\x12>\n" +
@@ -525,9 +526,9 @@ const file_action_action_proto_rawDesc = "" +
 	"\bResponse\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"\x1e\n" +
 	"\fOtherRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id2\x9a\x03\n" +
-	"\x0eActionTckModel\x12[\n" +
-	"\fProcessUnary\x12$.cloudstate.tck.model.action.Request\x1a%.cloudstate.tck.model.action.Response\x12b\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id2\xbe\x03\n" +
+	"\x0eActionTckModel\x12\x7f\n" +
+	"\fProcessUnary\x12$.cloudstate.tck.model.action.Request\x1a%.cloudstate.tck.model.action.Response\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/tck/model/action/unary\x12b\n" +
 	"\x11ProcessStreamedIn\x12$.cloudstate.tck.model.action.Request\x1a%.cloudstate.tck.model.action.Response(\x01\x12c\n" +
 	"\x12ProcessStreamedOut\x12$.cloudstate.tck.model.action.Request\x1a%.cloudstate.tck.model.action.Response0\x01\x12b\n" +
 	"\x0fProcessStreamed\x12$.cloudstate.tck.model.action.Request\x1a%.cloudstate.tck.model.action.Response(\x010\x012e\n" +

@@ -10,6 +10,7 @@ package valueentity
 
 import (
 	_ "github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -518,7 +519,7 @@ var File_valueentity_valueentity_proto protoreflect.FileDescriptor
 
 const file_valueentity_valueentity_proto_rawDesc = "" +
 	"\n" +
-	"\x1dvalueentity/valueentity.proto\x12 cloudstate.tck.model.valueentity\x1a\x1bcloudstate/entity_key.proto\"i\n" +
+	"\x1dvalueentity/valueentity.proto\x12 cloudstate.tck.model.valueentity\x1a\x1bcloudstate/entity_key.proto\x1a\x1cgoogle/api/annotations.proto\"i\n" +
 	"\aRequest\x12\x13\n" +
 	"\x02id\x18\x01 \x01(\tB\x03\xc0C\x01R\x02id\x12I\n" +
 	"\aactions\x18\x02 \x03(\v2/.cloudstate.tck.model.valueentity.RequestActionR\aactions\"\xea\x02\n" +
@@ -542,9 +543,9 @@ const file_valueentity_valueentity_proto_rawDesc = "" +
 	"\bResponse\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"!\n" +
 	"\tPersisted\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value2w\n" +
-	"\x13ValueEntityTckModel\x12`\n" +
-	"\aProcess\x12).cloudstate.tck.model.valueentity.Request\x1a*.cloudstate.tck.model.valueentity.Response2o\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value2\x9b\x01\n" +
+	"\x13ValueEntityTckModel\x12\x83\x01\n" +
+	"\aProcess\x12).cloudstate.tck.model.valueentity.Request\x1a*.cloudstate.tck.model.valueentity.Response\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/tck/model/entity/{id}2o\n" +
 	"\x0eValueEntityTwo\x12]\n" +
 	"\x04Call\x12).cloudstate.tck.model.valueentity.Request\x1a*.cloudstate.tck.model.valueentity.Response2v\n" +
 	"\x15ValueEntityConfigured\x12]\n" +
