@@ -60,7 +60,7 @@ type sim struct {
 	totals   simTotals
 }
 
-func (s *sim) problem(format string, args ...any) {
+func (s *sim) problemf(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))
 }
 
@@ -103,18 +103,18 @@ func (l *life) Tail(ctx context.Context, services []string, after journal.Positi
 func (s *sim) check(c journal.Cell) {
 	var to saved
 	if err := json.Unmarshal(c.Value, &to); err != nil {
-		s.problem("the cursor is %q", c.Value)
+		s.problemf("the cursor is %q", c.Value)
 	}
 	events, _, err := s.memory.Tail(context.Background(), []string{service}, journal.Position{}, 0)
 	if err != nil {
-		s.problem("tail: %v", err)
+		s.problemf("tail: %v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
 		s.absorb(e.Ref.ID)
 		if e.Position.Ordinal <= to.Ordinal && e.Sequence > s.handled[e.Ref.ID] {
-			s.problem("the cursor goes to %d, and event %d of %s at %d is not handled", to.Ordinal, e.Sequence, e.Ref.ID, e.Position.Ordinal)
+			s.problemf("the cursor goes to %d, and event %d of %s at %d is not handled", to.Ordinal, e.Sequence, e.Ref.ID, e.Position.Ordinal)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (s *sim) check(c journal.Cell) {
 func (s *sim) done(id string, sequence int64) {
 	s.absorb(id)
 	if sequence > s.handled[id]+1 {
-		s.problem("event %d of %s was done after event %d", sequence, id, s.handled[id])
+		s.problemf("event %d of %s was done after event %d", sequence, id, s.handled[id])
 	}
 	s.handled[id] = max(s.handled[id], sequence)
 }
@@ -138,7 +138,7 @@ func (s *sim) absorb(id string) {
 			return
 		}
 		if !poison(e) {
-			s.problem("event %d of %s was parked: %s", e.Sequence, id, cell.Value)
+			s.problemf("event %d of %s was parked: %s", e.Sequence, id, cell.Value)
 		}
 		s.handled[id]++
 		s.totals.parked++
@@ -248,12 +248,12 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 	for _, e := range events {
 		s.absorb(e.Ref.ID)
 		if e.Sequence > s.handled[e.Ref.ID] {
-			s.problem("event %d of %s was not handled", e.Sequence, e.Ref.ID)
+			s.problemf("event %d of %s was not handled", e.Sequence, e.Ref.ID)
 		}
 	}
 	at := cursor{cells: s.memory, key: "cursor/" + part(group) + "/" + part(service)}
 	if to, _, err := at.load(context.Background()); err != nil || to != end {
-		s.problem("in the end the cursor is at %v, and the journal at %v (%v)", to, end, err)
+		s.problemf("in the end the cursor is at %v, and the journal at %v (%v)", to, end, err)
 	}
 	for _, l := range lives {
 		s.totals.struck += l.Struck()

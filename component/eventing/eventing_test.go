@@ -3,7 +3,9 @@ package eventing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +134,7 @@ func (h *commands) Stream(_ context.Context, c actors.Command, in func() (actors
 	h.got = append(h.got, c)
 	for in != nil {
 		input, err := in()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		h.inputs = append(h.inputs, input)
@@ -179,7 +181,7 @@ func TestLog(t *testing.T) {
 		want       actors.Metadata
 	}{
 		"as tabled":  {want: tabled},
-		"extensions": {extensions: []string{"events"}, want: append(tabled[:len(tabled):len(tabled)], more...)},
+		"extensions": {extensions: []string{"events"}, want: append(slices.Clip(tabled), more...)},
 		"streamed":   {streamed: true, want: tabled},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -69,7 +70,7 @@ func (a *answer) reply(o actors.Outcome) error {
 	case a.events:
 		body = event("", body)
 	default:
-		body = append(body[:len(body):len(body)], '\n')
+		body = append(slices.Clip(body), '\n')
 	}
 	if _, err := a.w.Write(body); err != nil || !a.m.StreamedOut {
 		return err

@@ -118,6 +118,7 @@ func (p problem) json() []byte {
 // its code.
 func writeError(w http.ResponseWriter, err error) {
 	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff") // the texts may hold anything
 	if f, ok := errors.AsType[*failure](err); ok {
 		replyHeaders(h, f.outcome, true)
 		if f.outcome.Failure.Code == actors.Unknown {

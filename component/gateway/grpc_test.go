@@ -140,7 +140,7 @@ func TestStreams(t *testing.T) {
 	if err := s.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RecvMsg(new(message)); err != io.EOF {
+	if err := s.RecvMsg(new(message)); !errors.Is(err, io.EOF) {
 		t.Fatalf("the end: %v", err)
 	}
 	if c := r.user.last(t); !c.Payload.IsZero() || c.Service != "shop.v1.Echo" || c.Method != "Both" {
@@ -158,7 +158,7 @@ func TestStreams(t *testing.T) {
 		s = open(ctx, t, r.conn, "/shop.v1.Echo/Out")
 		s.SendMsg(&message{})
 		s.CloseSend()
-		if err := s.RecvMsg(new(message)); c.code == codes.OK && err != io.EOF || c.code != codes.OK && status.Code(err) != c.code {
+		if err := s.RecvMsg(new(message)); c.code == codes.OK && !errors.Is(err, io.EOF) || c.code != codes.OK && status.Code(err) != c.code {
 			t.Errorf("%v: got %v", c.err, err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestStreamFailure(t *testing.T) {
 	if err := s.RecvMsg(new(message)); status.Code(err) != codes.Unknown || status.Convert(err).Message() != "expected failure" {
 		t.Errorf("got %v", err)
 	}
-	if err := s.SendMsg(&message{}); err != io.EOF {
+	if err := s.SendMsg(&message{}); !errors.Is(err, io.EOF) {
 		t.Errorf("the input is still open: %v", err)
 	}
 	<-cancelled

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -187,7 +188,7 @@ func (u *user) Stream(ctx context.Context, c actors.Command, in func() (actors.I
 	}
 	for {
 		i, err := in()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -218,7 +219,7 @@ func start(t testing.TB, change func(*Config)) *rig {
 	r := &rig{user: new(user), log: new(strings.Builder)}
 	c := Config{
 		Address: "127.0.0.1:0", Commands: r.user, DrainTimeout: 2 * time.Second,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&c)

@@ -148,9 +148,7 @@ func TestUpdateUnderLoad(t *testing.T) {
 	r := start(t, nil)
 	catalogs := []func() error{}
 	one, two := shop(t), newCatalog(t, shopSet(), entity(actors.Action, "shop.v1.Echo"))
-	for _, c := range []func() error{func() error { return r.Update(one) }, func() error { return r.Update(two) }} {
-		catalogs = append(catalogs, c)
-	}
+	catalogs = append(catalogs, func() error { return r.Update(one) }, func() error { return r.Update(two) })
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	var callers sync.WaitGroup

@@ -94,7 +94,7 @@ func order(verb string) int {
 
 // about gives each of several joined problems the method that it is one of.
 func about(m *method, err error) (list []error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is the joint itself that is taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			list = append(list, about(m, e)...)
 		}

@@ -370,7 +370,7 @@ func TestAckFilter(t *testing.T) {
 				n, err = f.read(source.Read, b)
 			}
 			got = append(got, b[:n]...)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 		}

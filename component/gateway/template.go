@@ -115,7 +115,7 @@ func (p *templateParser) segment() error {
 	}
 	v := variable{path: p.text[start:p.at], first: len(p.segments)}
 	at := start
-	for _, name := range strings.Split(v.path, ".") {
+	for name := range strings.SplitSeq(v.path, ".") {
 		if name == "" || '0' <= name[0] && name[0] <= '9' {
 			return p.wrong(at, "here should be the name of a field")
 		}

@@ -142,7 +142,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x80\x00\x00\x00\x00"), false)
 	f.Add([]byte(base64.StdEncoding.EncodeToString(webFrame([]byte("a")))), true)
 	f.Fuzz(func(t *testing.T, data []byte, text bool) {
-		var r io.Reader = iotest.OneByteReader(bytes.NewReader(data))
+		var r = iotest.OneByteReader(bytes.NewReader(data))
 		if text {
 			r = &textReader{r: r}
 		}

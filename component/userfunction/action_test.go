@@ -223,7 +223,7 @@ func TestCallerEndsAStream(t *testing.T) {
 	if err := r.Stream(t.Context(), toAct("Both", ""), wait, func(actors.Outcome) error { return gone }); !errors.Is(err, gone) {
 		t.Errorf("an error of out: %v", err)
 	}
-	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, coded }, ignore); err != error(coded) {
+	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, coded }, ignore); !errors.Is(err, coded) {
 		t.Errorf("an error of in: %v", err)
 	}
 	if err := r.Stream(t.Context(), toAct("Both", ""), func() (actors.Input, error) { return actors.Input{}, gone }, ignore); actors.CodeOf(err) != actors.Canceled || !errors.Is(err, gone) {

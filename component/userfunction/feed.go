@@ -78,8 +78,7 @@ func (f *feed) stop() {
 
 // gone is for inputs that ended otherwise than by their end.
 func (f *feed) gone(err error) error {
-	var e *actors.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*actors.Error](err); ok {
 		return e
 	}
 	code, text := actors.CodeOf(err), "the caller has gone"

@@ -69,7 +69,7 @@ func TestTailLosesNothing(t *testing.T) {
 	var writers, readers sync.WaitGroup
 	for w := range appending {
 		writers.Go(func() {
-			for n := int64(0); n < 4*each; n++ {
+			for n := range int64(4 * each) {
 				if r := j.Append(ctx, []journal.Append{item(fmt.Sprint("a", w), n, fmt.Sprint(n), n%2 == 0)})[0]; r.Status != journal.Committed {
 					t.Errorf("%+v", r)
 					return

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -112,13 +113,13 @@ func Problem(text string) string {
 // PrefixEnd is the least text that is greater than all that begin with prefix, in the order of bytes. Empty for none.
 func PrefixEnd(prefix string) string {
 	runes := []rune(prefix)
-	for n := len(runes) - 1; n >= 0; n-- {
-		next := runes[n] + 1
+	for n, r := range slices.Backward(runes) {
+		next := r + 1
 		if next == 0xD800 { // surrogates are no characters
 			next = 0xE000
 		}
 		if next <= utf8.MaxRune {
-			return string(append(runes[:n:n], next))
+			return string(append(slices.Clip(runes[:n]), next))
 		}
 	}
 	return ""
