@@ -48,6 +48,8 @@ type Host struct {
 
 	// Folder holds the journal, if it is a file, and the resources.
 	Folder string
+	// Gateway is the base URL of the gateway, if the metadata ask for one.
+	Gateway string
 }
 
 // StartHost starts the three processes in the order in which they need each other, and waits for the actor types.
@@ -83,6 +85,10 @@ func (c *Cluster) StartHost(ctx context.Context, options HostOptions) (*Host, er
 	}
 
 	maps.Copy(metadata, options.Metadata)
+
+	if address := metadata["gatewayAddress"]; address != "" {
+		host.Gateway = "http://" + address
+	}
 
 	if options.Daprd.Ports == (DaprdPorts{}) {
 		if options.Daprd.Ports, err = FreeDaprdPorts(); err != nil {

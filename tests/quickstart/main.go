@@ -128,11 +128,17 @@ func bringUp(ctx context.Context, cluster *harness.Cluster, p *printer) (*harnes
 
 	p.started("placement", placement.Address, "Dapr's actor placement")
 
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+
 	host, err := cluster.StartHost(ctx, harness.HostOptions{
 		Name:       "shop",
 		AppID:      "shop",
 		Placement:  placement.Address,
 		ActorTypes: []string{actorType},
+		Metadata:   map[string]string{"gatewayAddress": fmt.Sprintf("127.0.0.1:%d", ports[0])},
 		Handler:    harness.HandlerOptions{Package: cartPackage, Name: "cart"},
 		Component:  harness.ComponentOptions{Name: "entities"},
 		Daprd:      harness.DaprdOptions{Name: "daprd"},
@@ -144,6 +150,7 @@ func bringUp(ctx context.Context, cluster *harness.Cluster, p *printer) (*harnes
 	p.started("cart", host.Handler.Address, "your handlers: samples/cart")
 	p.started("entities", host.Component.Options.Socket(), "the component, with its journal in SQLite")
 	p.started("daprd", host.Daprd.Base, "the Dapr sidecar")
+	p.started("gateway", host.Gateway, "the component's own door, for callers without Dapr")
 
 	return host, nil
 }

@@ -120,6 +120,9 @@ func (p *printer) goOn(host *harness.Host) {
 	p.note("Its history")
 	p.shell("curl " + base + "/v1.0/bindings/" + harness.BindingName +
 		` -d '{"operation":"history","metadata":{"service":"shop.v1.ShoppingCart","id":"` + cartID + `"}}'`)
+	p.note("The same by the gateway, and what it serves")
+	p.shell("curl -X POST " + host.Gateway + "/entities/" + actorType + "/cart-2/GetCart")
+	p.shell("curl " + host.Gateway + "/openapi.json")
 	p.note("Kill the handlers; they are started again, and the carts are as they were")
 	p.shell(fmt.Sprintf("kill -9 %d", host.Handler.Pid()))
 	p.note("Metrics of the component, what Dapr knows of it, and the logs of all processes")
