@@ -34,6 +34,8 @@ type Worker struct {
 	more bool
 	// sourced are the services whose effects are to be carried out.
 	sourced []string
+
+	fruitless time.Time // of Run alone: when hidden sources were last looked for in vain
 }
 
 // lane that is held.
@@ -207,11 +209,16 @@ func (w *Worker) round(ctx context.Context) error {
 		found := w.sort(effects, lanes)
 		switch {
 		case len(effects) < limit:
+			if !found && limit > w.config.Batch {
+				w.fruitless = time.Now()
+			}
 			w.begin()
 			return nil
 		case found:
-			limit = w.config.Batch
-		case limit < maxGrowth*w.config.Batch:
+		case limit >= maxGrowth*w.config.Batch:
+			w.fruitless = time.Now()
+			return nil
+		case limit > w.config.Batch || time.Since(w.fruitless) >= searchEvery*w.config.Poll:
 			limit *= 2 // sources that are being worked on fill the answer, and hide others
 		default:
 			return nil
@@ -219,8 +226,12 @@ func (w *Worker) round(ctx context.Context) error {
 	}
 }
 
-// maxGrowth is how many batches are asked for at once to look behind sources with many effects.
-const maxGrowth = 16
+// To look behind sources with many effects, up to maxGrowth batches are asked for at once. When there was nothing behind
+// them, that is not done again for so many polls: it is a lot to read for nothing.
+const (
+	maxGrowth   = 16
+	searchEvery = 10
+)
 
 func (w *Worker) due(ctx context.Context, lanes map[int]*lane, limit int) ([]journal.Pending, error) {
 	effects, err := w.config.Outbox.Due(ctx, w.services(), slices.Sorted(maps.Keys(lanes)), limit)
