@@ -178,7 +178,7 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 	var runs sync.WaitGroup
 	var lives []*life
 	var cancels []context.CancelFunc
-	start := func(trouble float64) {
+	start := func(trouble float64, last bool) {
 		l := &life{Faulty: journaltest.NewFaulty(s.memory), sim: s}
 		l.Chance(s.random.Uint64(), journaltest.Rates{
 			Lost: trouble, LostReply: trouble, Late: trouble, Slow: trouble, Delay: 300 * time.Millisecond,
@@ -198,7 +198,10 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 					s.mu.Lock()
 					s.totals.replaced++
 					s.mu.Unlock()
-					return
+					if !last {
+						return
+					}
+					// A claim of an earlier one was carried out late. Who has the lease begins again.
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -215,7 +218,7 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 	appends()
 	for range rounds {
 		s.mu.Lock()
-		start(trouble)
+		start(trouble, false)
 		s.mu.Unlock()
 		appends()
 		time.Sleep(time.Duration(s.pick(1500)) * time.Millisecond)
@@ -232,7 +235,7 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 		}
 	}
 	s.mu.Lock()
-	start(0)
+	start(0, true)
 	s.mu.Unlock()
 	appends()
 	time.Sleep(20 * time.Second)
