@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -45,10 +46,14 @@ type proxy struct {
 	url     string
 }
 
-// startProxy starts the model services, the interceptor, and a component with its sidecar.
+// startProxy starts the model services, unless they listen at $TCK_MODEL, the interceptor, and a component with its
+// sidecar.
 func startProxy(t *testing.T) *proxy {
 	t.Helper()
-	address := startModel(t)
+	address := os.Getenv("TCK_MODEL")
+	if address == "" {
+		address = startModel(t)
+	}
 	p := &proxy{service: connect(t, address), interceptor: intercept(t, address)}
 	cluster := harness.Test(t, harness.ClusterConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
