@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -46,14 +45,9 @@ type proxy struct {
 	url     string
 }
 
-// startProxy starts the model services, unless they listen at $TCK_MODEL, the interceptor, and a component with its
-// sidecar.
-func startProxy(t *testing.T) *proxy {
+// startProxy starts the interceptor in front of the model services, and a component with its sidecar.
+func startProxy(t *testing.T, address string) *proxy {
 	t.Helper()
-	address := os.Getenv("TCK_MODEL")
-	if address == "" {
-		address = startModel(t)
-	}
 	p := &proxy{service: connect(t, address), interceptor: intercept(t, address)}
 	cluster := harness.Test(t, harness.ClusterConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
