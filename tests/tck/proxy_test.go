@@ -25,6 +25,7 @@ func (p *proxy) testProxy(t *testing.T) {
 	t.Run("value", p.testValue)
 	t.Run("action", p.testAction)
 	t.Run("eventing", p.testEventing)
+	t.Run("beyond", p.testBeyond)
 }
 
 func (p *proxy) testInfo(t *testing.T) {
