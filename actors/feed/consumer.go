@@ -87,7 +87,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 func (c *Consumer) run(ctx context.Context, valid func() bool, lost <-chan struct{}) error {
 	err := c.start(ctx)
 	if err == nil {
-		l := &loop{Consumer: c, results: make(chan *ticket, c.config.Concurrency), valid: valid}
+		l := &loop{Consumer: c, results: make(chan tried, c.config.Concurrency), valid: valid}
 		l.tries, l.cut = context.WithCancel(context.WithoutCancel(ctx))
 		defer l.cut()
 		err = l.consume(ctx)

@@ -15,7 +15,7 @@ import (
 // loop is one run of a consumer.
 type loop struct {
 	*Consumer
-	results chan *ticket    // after a try; has room for all that are tried
+	results chan tried    // after a try; has room for all that are tried
 	tries   context.Context // of the handler
 	cut     context.CancelFunc
 	valid   func() bool
@@ -169,15 +169,21 @@ func (l *loop) begin() (next time.Time) {
 		l.ready = l.ready[1:]
 		l.trying++
 		l.working.Go(func() {
-			l.try(t)
-			l.results <- t
+			l.results <- tried{t, l.try(t)}
 		})
 	}
 	return next
 }
 
+// tried is a ticket after a try, and whether it is done. Only the loop marks it so: it looks at the marks of tickets that
+// are being tried.
+type tried struct {
+	*ticket
+	done bool
+}
+
 // try a ticket once. What is not done afterwards is to be tried again.
-func (l *loop) try(t *ticket) {
+func (l *loop) try(t *ticket) (done bool) {
 	if !t.hopeless {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(l.tries, l.config.Timeout)
@@ -191,10 +197,9 @@ func (l *loop) try(t *ticket) {
 				l.config.Log.Warn("a released event was handled, and is handled again", logID, t.event.Ref.ID,
 					logSequence, t.event.Sequence, logError, err)
 			}
-			t.done = true
-			return
+			return true
 		case l.tries.Err() != nil:
-			return // it was cut; that is no try
+			return false // it was cut; that is no try
 		}
 		t.tries++
 		code := actors.CodeOf(err)
@@ -202,21 +207,22 @@ func (l *loop) try(t *ticket) {
 		t.hopeless = code.Lasting() || t.tries >= l.config.MaxTries
 		if !t.hopeless {
 			l.config.Observer.Retried(took)
-			return
+			return false
 		}
 	}
 	if err := l.park(l.tries, t); err != nil {
 		l.config.Log.Warn("an event can neither be handled nor parked now; its entity waits", logID, t.event.Ref.ID,
 			logSequence, t.event.Sequence, logError, err)
-		return
+		return false
 	}
-	t.done = true
+	return true
 }
 
 // result of a try.
-func (l *loop) result(t *ticket) {
+func (l *loop) result(r tried) {
+	t := r.ticket
 	l.trying--
-	if !t.done {
+	if t.done = r.done; !t.done {
 		t.due = time.Now().Add(l.backoff(t.tries))
 		l.waiting = append(l.waiting, t)
 		return
