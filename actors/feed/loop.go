@@ -15,7 +15,7 @@ import (
 // loop is one run of a consumer.
 type loop struct {
 	*Consumer
-	results chan tried    // after a try; has room for all that are tried
+	results chan tried      // after a try; has room for all that are tried
 	tries   context.Context // of the handler
 	cut     context.CancelFunc
 	valid   func() bool
