@@ -260,13 +260,13 @@ const file_profile_profile_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\x03\xc0C\x01R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"+\n" +
 	"\x14DeleteProfileRequest\x12\x13\n" +
-	"\x02id\x18\x01 \x01(\tB\x03\xc0C\x01R\x02id2\xfe\x02\n" +
+	"\x02id\x18\x01 \x01(\tB\x03\xc0C\x01R\x02id2\xfb\x02\n" +
 	"\bProfiles\x12V\n" +
 	"\n" +
 	"GetProfile\x12\x1c.people.v1.GetProfileRequest\x1a\x12.people.v1.Profile\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/profiles/{id}\x12O\n" +
 	"\n" +
-	"PutProfile\x12\x12.people.v1.Profile\x1a\x12.people.v1.Profile\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\x1a\x0e/profiles/{id}\x12g\n" +
-	"\rRenameProfile\x12\x1f.people.v1.RenameProfileRequest\x1a\x12.people.v1.Profile\"!\x82\xd3\xe4\x93\x02\x1b:\x04name\x1a\x13/profiles/{id}/name\x12`\n" +
+	"PutProfile\x12\x12.people.v1.Profile\x1a\x12.people.v1.Profile\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\x1a\x0e/profiles/{id}\x12d\n" +
+	"\rRenameProfile\x12\x1f.people.v1.RenameProfileRequest\x1a\x12.people.v1.Profile\"\x1e\x82\xd3\xe4\x93\x02\x18:\x01*\x1a\x13/profiles/{id}/name\x12`\n" +
 	"\rDeleteProfile\x12\x1f.people.v1.DeleteProfileRequest\x1a\x16.google.protobuf.Empty\"\x16\x82\xd3\xe4\x93\x02\x10*\x0e/profiles/{id}B3Z1github.com/dapr-entities/entities/samples/profileb\x06proto3"
 
 var (
