@@ -13,7 +13,7 @@ BUF := go tool -modfile=../../.ci/tools/go.mod buf
 GOLANGCI := go tool -modfile=.ci/lint/go.mod golangci-lint
 
 # Packages whose tests start no Dapr.
-UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|harness|quickstart)(/|$$)')
+UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|harness|quickstart|tck)(/|$$)')
 
 .PHONY: help
 help: ## List the targets
@@ -52,7 +52,16 @@ unit: ## Run the tests that start no Dapr, with the race detector
 
 .PHONY: e2e
 e2e: tools ## Run the end-to-end tests against a real daprd
-	go test -count=1 -timeout 20m ./tests/harness/... ./tests/quickstart/... ./tests/e2e/...
+	go test -count=1 -timeout 20m ./tests/harness/... ./tests/quickstart/... ./tests/tck/... ./tests/e2e/...
+
+.PHONY: tck
+tck: ## Run the conformance cases, or those of a user function alone: make tck SERVICE=localhost:8080
+ifdef SERVICE
+	TCK_SERVICE=$(SERVICE) go test -count=1 -v -run '^TestService$$' ./tests/tck
+else
+	@go run ./tests/harness/tools daprd placement scheduler
+	go test -count=1 -v -timeout 10m ./tests/tck
+endif
 
 .PHONY: crash
 crash: tools ## Kill processes under load and check the history: make crash SEEDS=20

@@ -9,18 +9,22 @@ import (
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 )
 
-// Caller sends commands to entities. Package client has callers over Dapr.
+// Caller sends commands to entities, and to actions if it can. Package client has callers over Dapr and over the
+// component's gateway.
 type Caller interface {
-	// Call sends one command and waits for the reply. Its errors are *Error. It may be called from many goroutines.
+	// Call sends one command and waits for the reply. Its errors are *Error; a caller that reaches no actions refuses a
+	// request without an ID as InvalidArgument. It may be called from many goroutines.
 	Call(ctx context.Context, r Request) (Response, error)
 }
 
-// Request is a command on its way to an entity. Invoke makes it.
+// Request is a command on its way to an entity or an action. Invoke makes it.
 type Request struct {
 	Service string
 	Method  string
-	ID      string
-	// Key is the idempotency key, never empty: the entity applies the command once, however often it arrives.
+	// ID of the entity; empty for an action.
+	ID string
+	// Key is the idempotency key, never empty: the entity applies the command once, however often it arrives. An action
+	// is told it and may do with it what it likes.
 	Key string
 	// Input in its own encoding, and what that is: application/json or application/protobuf.
 	Input       []byte
@@ -55,9 +59,10 @@ type withKey string
 
 func (k withKey) apply(r *Request) { r.Key = string(k) }
 
-// Invoke sends a command and returns its reply. Every error is an *Error. It may be called from many goroutines.
+// Invoke sends a command and returns its reply. A call without an entity (Method.With) is for an action. Every error is an *Error. It may be called from many goroutines.
 //
 //	cart, err := sdk.Invoke(ctx, caller, GetCart.On("cart-42", struct{}{}))
+//	order, err := sdk.Invoke(ctx, caller, PlaceOrder.With(request))
 func Invoke[In, Out any](ctx context.Context, c Caller, call Call[In, Out], options ...Option) (Out, error) {
 	var zero Out
 	service, name := call.Method.split()
@@ -68,9 +73,6 @@ func Invoke[In, Out any](ctx context.Context, c Caller, call Call[In, Out], opti
 	}
 	if service == "" || name == "" {
 		return zero, Errorf(CodeInvalidArgument, "invoke %q: a method has the form package.Service/Method", string(call.Method))
-	}
-	if call.ID == "" {
-		return zero, Errorf(CodeInvalidArgument, "invoke %s: the entity id is empty", call.Method)
 	}
 	r := Request{Service: service, Method: name, ID: call.ID}
 	for _, o := range options {

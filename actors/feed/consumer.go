@@ -52,7 +52,7 @@ type ticket struct {
 	problem  string
 	hopeless bool // not worth another try
 	due      time.Time
-	done     bool         // handled or parked; of the loop alone
+	done     bool         // handled or parked
 	released journal.Cell // of an event outside the order
 }
 

@@ -15,18 +15,12 @@ import (
 // loop is one run of a consumer.
 type loop struct {
 	*Consumer
-	results chan tried      // has room for all that are tried
+	results chan tried      // after a try; has room for all that are tried
 	tries   context.Context // of the handler
 	cut     context.CancelFunc
 	valid   func() bool
 	working sync.WaitGroup
 	failing bool
-}
-
-// tried is a ticket after a try. Until then its try has it alone, but for what the window asks: whether it is done.
-type tried struct {
-	*ticket
-	done bool // handled or parked
 }
 
 // consume returns when ctx has ended, or another consumer has taken over.
@@ -181,7 +175,14 @@ func (l *loop) begin() (next time.Time) {
 	return next
 }
 
-// try a ticket once. What is not done then is to be tried again.
+// tried is a ticket after a try, and whether it is done. Only the loop marks it so: it looks at the marks of tickets that
+// are being tried.
+type tried struct {
+	*ticket
+	done bool
+}
+
+// try a ticket once. What is not done afterwards is to be tried again.
 func (l *loop) try(t *ticket) (done bool) {
 	if !t.hopeless {
 		began := time.Now()
@@ -219,10 +220,9 @@ func (l *loop) try(t *ticket) (done bool) {
 
 // result of a try.
 func (l *loop) result(r tried) {
-	l.trying--
 	t := r.ticket
-	t.done = r.done
-	if !t.done {
+	l.trying--
+	if t.done = r.done; !t.done {
 		t.due = time.Now().Add(l.backoff(t.tries))
 		l.waiting = append(l.waiting, t)
 		return

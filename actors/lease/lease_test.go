@@ -209,7 +209,7 @@ func TestSlowWork(t *testing.T) {
 		go func() { defer close(stopped); a.stop() }()
 		time.Sleep(19 * time.Second)
 		want(t, "b works for", c.working("b"))
-		time.Sleep(3 * time.Second)
+		time.Sleep(4 * time.Second)
 		want(t, "b works for", c.working("b"), "x")
 		<-stopped
 		c.end()

@@ -197,12 +197,15 @@ func TestFailures(t *testing.T) {
 		r.keep("b", effect("never"), effect("after never"))
 		r.keep("c", effect("twice"), effect("after twice"))
 		time.Sleep(time.Millisecond)
+		synctest.Wait()
 		r.start()
 		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 		got := r.got()
 		slices.Sort(got)
 		same(t, "at once", got, []string{"after never", "bad", "late", "never", "twice"})
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		r.mu.Lock()
 		if g := r.tries["bad"]; len(g) != 4 || g[1]-g[0] < 50*time.Millisecond || g[3]-g[2] < 200*time.Millisecond || g[3] > 2*time.Second {
 			t.Errorf("bad was tried at %v", g)
@@ -247,10 +250,12 @@ func TestHangingSource(t *testing.T) {
 		r.keep("b", effects("b", 30)...)
 		r.start()
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		if got := r.got(); len(got) != 31 {
 			t.Errorf("%d commands beside the one that hangs", len(got)-1)
 		}
 		time.Sleep(time.Minute + 30*time.Second)
+		synctest.Wait()
 		r.mu.Lock()
 		if got := len(r.tries["a0000"]); got != 2 || len(r.tries["a0001"]) != 0 {
 			t.Errorf("the one that hangs was tried %d times, its successor %d times", got, len(r.tries["a0001"]))
@@ -325,6 +330,7 @@ func TestStop(t *testing.T) {
 					}
 				})
 				time.Sleep(time.Second)
+				synctest.Wait()
 				cancel()
 				if lost {
 					close(gone)
@@ -349,6 +355,7 @@ func TestStop(t *testing.T) {
 				r.mu.Unlock()
 				r.hold(forever, nil)
 				time.Sleep(time.Second)
+				synctest.Wait()
 				same(t, "left", r.left(), nil)
 				end()
 				r.done.Wait()
@@ -379,6 +386,7 @@ func TestSettleFails(t *testing.T) {
 		r.keep("a", effect("e"), effect("f"))
 		r.start()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		got := r.got()
 		if len(got) < 4 || r.journal.Pending() != 0 {
 			t.Errorf("carried out: %v", got)

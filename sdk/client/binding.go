@@ -14,7 +14,7 @@ import (
 
 // Binding makes a caller over the output binding of that name, of type bindings.entities. Messages travel as JSON, and
 // Dapr reads their numbers as floating point on the way: an input with an integer that this would change is refused with
-// InvalidArgument. (Protobuf's JSON has 64-bit integers as strings, so those pass.)
+// InvalidArgument. (Protobuf's JSON has 64-bit integers as strings, so those pass.) It reaches entities and no actions.
 func Binding(name string, config Config) sdk.Caller { return binding{config.withDefaults(), name} }
 
 type binding struct {
@@ -23,6 +23,9 @@ type binding struct {
 }
 
 func (b binding) Call(ctx context.Context, r sdk.Request) (sdk.Response, error) {
+	if err := entity(r); err != nil {
+		return sdk.Response{}, err
+	}
 	input, err := r.JSON()
 	if err != nil {
 		return sdk.Response{}, sdk.Errorf(sdk.CodeInvalidArgument, "encode the input: %w", err)

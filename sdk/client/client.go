@@ -1,10 +1,12 @@
-// Package client sends commands to entities through Dapr's HTTP API, with net/http and nothing else.
+// Package client sends commands to entities through Dapr's HTTP API or the component's gateway, with net/http and nothing
+// else.
 //
 //	c := client.Dapr(client.Config{})
 //	cart, err := sdk.Invoke(ctx, c, cart.GetCart.On("cart-42", struct{}{}))
 //
 // Dapr is the caller for every application: it uses Dapr's actor API, and Dapr finds the node that has the entity. Binding
-// goes through an output binding of type bindings.entities instead.
+// goes through an output binding of type bindings.entities instead. Gateway asks a component itself, which knows actions
+// too.
 //
 // Every command carries an idempotency key, so a command that may or may not have arrived is simply sent again: while the
 // answer is Unavailable or Aborted, up to Config.Attempts times and never past the context's deadline.
@@ -82,42 +84,54 @@ func (c Config) retry(ctx context.Context, once func() (sdk.Response, error)) (s
 	}
 }
 
-// post sends a request and returns the body of a 2xx answer; any other becomes an *sdk.Error.
+// post sends a request to the sidecar and returns the body of a 2xx answer; any other becomes an *sdk.Error.
 func (c Config) post(ctx context.Context, url string, header http.Header, body string) (sdk.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return sdk.Response{}, sdk.Errorf(sdk.CodeInvalidArgument, "call the sidecar: %w", err)
-	}
-	r.Header = header
 	if c.Token != "" {
 		header.Set("Dapr-Api-Token", c.Token)
 	}
+	r, err := request(ctx, url, header, body)
+	if err != nil {
+		return sdk.Response{}, sdk.Errorf(sdk.CodeInvalidArgument, "call the sidecar: %w", err)
+	}
+	return c.do(r, "the sidecar", func(status int, _ http.Header, body []byte) *sdk.Error { return failure(status, body) })
+}
+
+func request(ctx context.Context, url string, header http.Header, body string) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err == nil {
+		r.Header = header
+	}
+	return r, err
+}
+
+// do sends a request to a peer, and makes an error of an answer that is not a 2xx by failed.
+func (c Config) do(r *http.Request, peer string, failed func(status int, h http.Header, body []byte) *sdk.Error) (sdk.Response, error) {
 	response, err := c.HTTP.Do(r)
 	if err != nil {
-		return sdk.Response{}, transport(ctx, err)
+		return sdk.Response{}, transport(r.Context(), peer, err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, c.MaxReplyBytes+1))
 	switch {
 	case err != nil:
-		return sdk.Response{}, transport(ctx, err)
+		return sdk.Response{}, transport(r.Context(), peer, err)
 	case int64(len(data)) > c.MaxReplyBytes:
 		return sdk.Response{}, sdk.Errorf(sdk.CodeResourceExhausted, "the reply is larger than %d bytes", c.MaxReplyBytes)
 	case response.StatusCode/100 != 2:
-		return sdk.Response{}, failure(response.StatusCode, data)
+		return sdk.Response{}, failed(response.StatusCode, response.Header, data)
 	}
 	return sdk.Response{Output: data, ContentType: contentType(response.Header.Get("Content-Type"))}, nil
 }
 
-// transport gives a code to an error of net/http. Its text names the sidecar and never the token or the payload.
-func transport(ctx context.Context, err error) error {
+// transport gives a code to an error of net/http. Its text names the peer and never the token or the payload.
+func transport(ctx context.Context, peer string, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return sdk.Errorf(sdk.CodeDeadlineExceeded, "call the sidecar: %w", err)
+		return sdk.Errorf(sdk.CodeDeadlineExceeded, "call %s: %w", peer, err)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return sdk.Errorf(sdk.CodeCanceled, "call the sidecar: %w", err)
+		return sdk.Errorf(sdk.CodeCanceled, "call %s: %w", peer, err)
 	default:
-		return sdk.Errorf(sdk.CodeUnavailable, "call the sidecar: %w", err)
+		return sdk.Errorf(sdk.CodeUnavailable, "call %s: %w", peer, err)
 	}
 }
 
@@ -130,4 +144,12 @@ func contentType(header string) string {
 	default:
 		return "application/json"
 	}
+}
+
+// entity refuses calls that have no entity, for callers that can carry no other.
+func entity(r sdk.Request) error {
+	if r.ID == "" {
+		return sdk.Errorf(sdk.CodeInvalidArgument, "call %s/%s: the entity id is empty; actions, which have none, are called through Gateway", r.Service, r.Method)
+	}
+	return nil
 }

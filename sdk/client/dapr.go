@@ -10,12 +10,15 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 )
 
-// Dapr makes a caller over Dapr's actor API.
+// Dapr makes a caller over Dapr's actor API, which reaches entities and no actions.
 func Dapr(config Config) sdk.Caller { return dapr{config.withDefaults()} }
 
 type dapr struct{ Config }
 
 func (d dapr) Call(ctx context.Context, r sdk.Request) (sdk.Response, error) {
+	if err := entity(r); err != nil {
+		return sdk.Response{}, err
+	}
 	actorType, ok := d.ActorTypes[r.Service]
 	if !ok {
 		actorType = r.Service[strings.LastIndexByte(r.Service, '.')+1:]

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	runtimev1 "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/dapr-entities/entities/tests/harness"
 )
@@ -33,12 +35,20 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 
 	options := s.daprd("ours")
 
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it did
+	}
+
+	gateway := fmt.Sprintf("127.0.0.1:%d", ports[0])
+
 	host, err := s.cluster.StartHost(ctx, harness.HostOptions{
 		Name:       "ours",
 		AppID:      options.AppID,
 		Placement:  s.placement.Address,
 		Journal:    journal,
-		ActorTypes: []string{accountType},
+		ActorTypes: []string{accountType, protoType},
+		Metadata:   map[string]string{"gatewayAddress": gateway},
 		Component:  harness.ComponentOptions{Args: arguments},
 		Handler:    harness.HandlerOptions{Package: "tests/bench/account"},
 		Daprd:      options,
@@ -55,6 +65,11 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 	}
 
 	made.profiles[component] = host.Component.Admin
+
+	made.gateway, err = grpc.NewClient(gateway, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("dial the gateway: %w", err)
+	}
 
 	return made, nil
 }

@@ -100,7 +100,7 @@ func TestReport(t *testing.T) {
 		`(?m)^ours +- +- +50 +- +- +50 +- +\d+ % +\d+ % +0\.25 +100$`,
 		`(?m)^gate +ours by actor API ÷ echo ≥ 0\.4 +0\.40 +pass$`,
 		`(?m)^goal +ours by actor API ÷ echo ≥ 0\.5 +0\.40 +MISS$`,
-		`(?m)^goal +ours by gateway ÷ pgbench ≥ 0\.65 +- +not measured`,
+		`(?m)^goal +ours by gateway ÷ pgbench ≥ 0\.65 +- +not measured$`,
 	} {
 		if !regexp.MustCompile(pattern).MatchString(text) {
 			t.Errorf("no line matches %s\n%s", pattern, text)

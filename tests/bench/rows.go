@@ -27,23 +27,28 @@ type row struct {
 
 // The names that gates speak of.
 const (
-	rowNull       = "null"
-	rowEcho       = "echo"
-	rowPlain      = "plain"
-	rowActor      = "ours-actor"
-	rowBinding    = "ours-binding"
-	rowHotPlain   = "hot-plain"
-	rowHotActor   = "hot-ours-actor"
-	rowHotBinding = "hot-ours-binding"
-	rowPgbench    = "pgbench"
+	rowNull        = "null"
+	rowEcho        = "echo"
+	rowGRPCEcho    = "grpc-echo"
+	rowGatewayEcho = "gateway-echo"
+	rowGateway     = "ours-gateway"
+	rowHotGateway  = "hot-ours-gateway"
+	rowPlain       = "plain"
+	rowActor       = "ours-actor"
+	rowBinding     = "ours-binding"
+	rowHotPlain    = "hot-plain"
+	rowHotActor    = "hot-ours-actor"
+	rowHotBinding  = "hot-ours-binding"
+	rowPgbench     = "pgbench"
 )
 
 // rowNames is the order of the table.
 var rowNames = []string{
-	rowNull, rowEcho, rowPlain, rowActor, rowBinding, rowHotPlain, rowHotActor, rowHotBinding, rowPgbench,
+	rowNull, rowEcho, rowGRPCEcho, rowGatewayEcho, rowPlain, rowActor, rowBinding, rowGateway,
+	rowHotPlain, rowHotActor, rowHotBinding, rowHotGateway, rowPgbench,
 }
 
-// All rows send this; the entities answer with the balance, which takes about as many bytes.
+// The rows through daprd send this, those by gRPC the same as protobuf; the entities answer with the balance, which takes about as many bytes.
 var deposit = []byte(`{"amount":1}`)
 
 // ids are the entities of a row. Rows share none, so that each can count what it has stored.

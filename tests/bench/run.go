@@ -121,6 +121,7 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 	}{
 		{s.startNull, []row{
 			{name: rowNull, title: "the generator alone, a gRPC server answers", ids: many("null"), to: echoCall},
+			{name: rowGRPCEcho, title: "plain gRPC echo", ids: many("text"), to: plainTextCall},
 		}},
 		{s.startEcho, []row{
 			{name: rowEcho, title: "echo through daprd and the actor stream", ids: many("echo"), to: echoCall},
@@ -132,8 +133,11 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 		{ours, []row{
 			{name: rowActor, title: "ours through the actor API", ids: many("actor"), to: actorCall, total: ourTotal},
 			{name: rowBinding, title: "ours through the binding", ids: many("binding"), to: bindingCall, total: ourTotal},
+			{name: rowGatewayEcho, title: "an action that echoes, gateway", ids: many("text"), to: gatewayTextCall},
+			{name: rowGateway, title: "ours through the gateway", ids: many("gateway"), to: gatewayCall, total: gatewayTotal},
 			{name: rowHotActor, title: "one hot entity, actor API", ids: one("hot-actor"), to: actorCall, total: ourTotal},
 			{name: rowHotBinding, title: "one hot entity, binding", ids: one("hot"), to: bindingCall, total: ourTotal},
+			{name: rowHotGateway, title: "one hot entity, gateway", ids: one("hot-gateway"), to: gatewayCall, total: gatewayTotal},
 		}},
 	}
 
@@ -255,6 +259,10 @@ func (s *stage) close() error {
 
 	for _, system := range s.systems {
 		errs = append(errs, system.conn.Close())
+
+		if system.gateway != nil {
+			errs = append(errs, system.gateway.Close())
+		}
 	}
 
 	errs = append(errs, s.cluster.Close())

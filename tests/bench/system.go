@@ -21,6 +21,7 @@ type system struct {
 	profiles  map[role]string // URLs that answer with a CPU profile
 	dapr      runtimev1.DaprClient
 	conn      *grpc.ClientConn
+	gateway   *grpc.ClientConn // nil if it has none
 }
 
 // stage is what all systems share.

@@ -13,3 +13,5 @@ require (
 	google.golang.org/grpc v1.33.1 // indirect
 	google.golang.org/protobuf v1.25.0 // indirect
 )
+
+tool github.com/cloudstateio/go-support/tck/cmd/tck_eventsourced

@@ -45,10 +45,9 @@ type proxy struct {
 	url     string
 }
 
-// startProxy starts the model services, the interceptor, and a component with its sidecar.
-func startProxy(t *testing.T) *proxy {
+// startProxy starts the interceptor in front of the model services, and a component with its sidecar.
+func startProxy(t *testing.T, address string) *proxy {
 	t.Helper()
-	address := startModel(t)
 	p := &proxy{service: connect(t, address), interceptor: intercept(t, address)}
 	cluster := harness.Test(t, harness.ClusterConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -3,6 +3,7 @@
 //	service half   this package plays the proxy and talks to a user function, written with any SDK: cases …-M…
 //	proxy half     this package plays the user function and its callers, and looks at what the component says: cases …-P…
 //
-// The service half runs against the model services of our SDK, or against whatever listens at $TCK_SERVICE. A case whose
-// services the user function does not announce is skipped. Messages are compared exactly.
+// Both run with the model services of our SDK and with those of Cloudstate's own Go library. The service half runs also
+// against whatever listens at $TCK_SERVICE; only there, a case whose services are not announced is skipped. Messages are
+// compared exactly.
 package tck

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func newActionCommand() proto.Message  { return new(action.ActionCommand) }
 func newActionResponse() proto.Message { return new(action.ActionResponse) }
 
 // interceptor stands between a component and a user function and notes every message. It leaves out which extensions the
-// component knows, so that what passes is the plain protocol.
+// component knows, so that what passes is the plain protocol, and what withoutReplicated leaves out.
 type interceptor struct {
 	address string
 	to      *grpc.ClientConn
@@ -173,11 +174,22 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 				return status.Error(codes.Internal, err.Error())
 			}
 			i.note(func() { x.out = append(x.out, m) })
+			if spec, ok := m.(*cloudstate.EntitySpec); ok {
+				data, _ = proto.Marshal(withoutReplicated(spec))
+			}
 		}
 		if err := from.SendMsg(&data); err != nil {
 			return err
 		}
 	}
+}
+
+// withoutReplicated leaves out the services that a later version of the component serves: this one refuses a user function
+// that announces them, for then it would lack what it relies on.
+func withoutReplicated(spec *cloudstate.EntitySpec) *cloudstate.EntitySpec {
+	served := proto.CloneOf(spec)
+	served.Entities = slices.DeleteFunc(served.Entities, func(e *cloudstate.Entity) bool { return e.GetEntityType() == "cloudstate.crdt.Crdt" })
+	return served
 }
 
 func (i *interceptor) note(f func()) {

@@ -15,13 +15,17 @@ import (
 
 // TestProxy is the proxy half. Its cases look at everything that passes, so they run one after the other.
 func TestProxy(t *testing.T) {
-	p := startProxy(t)
+	startProxy(t, startModel(t)).testProxy(t)
+}
+
+func (p *proxy) testProxy(t *testing.T) {
 	t.Run("D-P01 proxy info and entity discovery", p.testInfo)
 	t.Run("R-P01 server reflection", p.testReflection)
 	t.Run("event sourced", p.testEventSourced)
 	t.Run("value", p.testValue)
 	t.Run("action", p.testAction)
 	t.Run("eventing", p.testEventing)
+	t.Run("beyond", p.testBeyond)
 }
 
 func (p *proxy) testInfo(t *testing.T) {
@@ -47,7 +51,7 @@ func (p *proxy) testReflection(t *testing.T) {
 	const host = "tck.example"
 	names := []string{"grpc.reflection.v1alpha.ServerReflection"}
 	var served []string
-	for _, e := range p.spec.GetEntities() {
+	for _, e := range withoutReplicated(p.spec).GetEntities() {
 		served = append(served, e.GetServiceName())
 	}
 	slices.Sort(served)

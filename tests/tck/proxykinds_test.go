@@ -385,6 +385,18 @@ func (p *proxy) testEventing(t *testing.T) {
 		y.answeredAction(t, response(t, id, "some message"))
 		p.quiet(t, x, y)
 	})
+	// The original has a model for it, and no case.
+	t.Run("X-P03 consume an event by a streamed handler", func(t *testing.T) {
+		const id = "eventlogeventing:x3"
+		emit(t, emitterOne, "EmitEvent", "EmitEventRequest", `{"id":"`+id+`","eventTwo":{"step":[{"reply":{"message":"one"}},{"reply":{"message":"two"}}]}}`)
+		x := p.next(t, streamedOutPath)
+		consumed(t, x, "ProcessEventTwo", emitted(t, emitterOne, id))
+		for _, message := range []string{"one", "two"} {
+			x.answeredAction(t, response(t, id, message))
+		}
+		x.closes(t, patience)
+		p.quiet(t, x)
+	})
 	t.Run("EV-P03 process json events", func(t *testing.T) {
 		const id = "eventlogeventing:3"
 		emit(t, emitterTwo, "EmitJsonEvent", "JsonEvent", `{"id":"`+id+`","message":"some json message"}`)

@@ -27,6 +27,9 @@ type service struct {
 	conn *grpc.ClientConn
 	spec *cloudstate.EntitySpec
 	*messages
+
+	// partial allows the user function to lack services, whose cases are then skipped.
+	partial bool
 }
 
 // proxyInfo is what Cloudstate's proxy said: it knows of no extension.
@@ -54,10 +57,10 @@ func connect(t *testing.T, address string) *service {
 	if err != nil {
 		t.Fatalf("discover the user function at %s: %v", address, err)
 	}
-	return &service{conn, spec, newMessages(t, spec)}
+	return &service{conn: conn, spec: spec, messages: newMessages(t, spec)}
 }
 
-// entity is what the user function announced for a service; it skips the test if that is nothing.
+// entity is what the user function announced for a service; if that is nothing, the test ends.
 func (s *service) entity(t *testing.T, name string) *cloudstate.Entity {
 	t.Helper()
 	for _, e := range s.spec.GetEntities() {
@@ -68,17 +71,25 @@ func (s *service) entity(t *testing.T, name string) *cloudstate.Entity {
 			return e
 		}
 	}
+	if !s.partial {
+		t.Fatalf("the user function does not have the service %s", name)
+	}
 	t.Skipf("the user function does not have the service %s", name)
 	return nil
 }
 
 // TestService is the service half.
 func TestService(t *testing.T) {
-	address := os.Getenv("TCK_SERVICE")
-	if address == "" {
-		address = startModel(t)
+	if address := os.Getenv("TCK_SERVICE"); address != "" {
+		s := connect(t, address)
+		s.partial = true
+		s.testService(t)
+		return
 	}
-	s := connect(t, address)
+	connect(t, startModel(t)).testService(t)
+}
+
+func (s *service) testService(t *testing.T) {
 	t.Run("discovery", func(t *testing.T) { testDiscovery(t, s) })
 	t.Run("event sourced", func(t *testing.T) { testEventSourced(t, s) })
 	t.Run("value", func(t *testing.T) { testValue(t, s) })

@@ -73,8 +73,8 @@ func main() {
 
 func run(ctx context.Context, address string) error {
 	server := sdk.NewServer(sdk.Config{Name: "bench", Version: sdk.Version})
-	if err := server.Register(account); err != nil {
-		return fmt.Errorf("register the account: %w", err)
+	if err := server.Register(account, protoAccount, echo); err != nil {
+		return fmt.Errorf("register the services: %w", err)
 	}
 
 	return server.ListenAndServe(ctx, address) //nolint:wrapcheck // it says what it did

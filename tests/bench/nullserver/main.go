@@ -1,5 +1,5 @@
-// Command nullserver stands in daprd's place and answers InvokeActor with the request's data. It shows what the load
-// generator itself can do.
+// Command nullserver stands in daprd's place and answers InvokeActor with the request's data, which shows what the load
+// generator itself can do. It is the plain gRPC server beside our gateway, too, and echoes texts.
 package main
 
 import (
@@ -14,6 +14,8 @@ import (
 
 	runtimev1 "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	"google.golang.org/grpc"
+
+	pb "github.com/dapr-entities/entities/tests/bench/benchpb"
 )
 
 func main() {
@@ -37,6 +39,7 @@ func run(ctx context.Context, address string) error {
 
 	server := grpc.NewServer()
 	runtimev1.RegisterDaprServer(server, null{})
+	server.RegisterService(&echo, nil)
 
 	defer context.AfterFunc(ctx, server.Stop)()
 
@@ -45,6 +48,20 @@ func run(ctx context.Context, address string) error {
 	}
 
 	return nil
+}
+
+// echo is bench.v1.Echo as a generated server would have it.
+var echo = grpc.ServiceDesc{
+	ServiceName: "bench.v1.Echo",
+	HandlerType: (*any)(nil),
+	Methods: []grpc.MethodDesc{{
+		MethodName: "Echo",
+		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			text := new(pb.Text)
+
+			return text, decode(text)
+		},
+	}},
 }
 
 type null struct {

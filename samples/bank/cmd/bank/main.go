@@ -1,0 +1,33 @@
+// Command bank serves accounts and transfers to the entities component.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/dapr-entities/entities/samples/bank"
+	"github.com/dapr-entities/entities/sdk"
+)
+
+func main() {
+	address := flag.String("address", sdk.Address(), "where to listen; by default $HOST:$PORT")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *address); err != nil {
+		fmt.Fprintln(os.Stderr, "bank:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, address string) error {
+	server := sdk.NewServer(sdk.Config{Name: "bank", Version: sdk.Version})
+	if err := server.Register(bank.Accounts, bank.Transfers); err != nil {
+		return err
+	}
+	return server.ListenAndServe(ctx, address)
+}
