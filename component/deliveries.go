@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/feed"
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/lease"
@@ -48,6 +50,9 @@ func newDeliveries(h *host, c *Component) (*deliveries, error) {
 	d.outbox, err = outbox.New(outbox.Config{
 		Outbox: h.journal, Handler: h.router, MaxTries: h.settings.MaxTries, Timeout: h.settings.CommandTimeout,
 		Drain: h.settings.DrainTimeout, Log: c.log,
+		Report: func(_ context.Context, p journal.Pending, why error) {
+			h.function.Report(fmt.Sprintf("the effect %s.%s of %s is parked: %v", p.Ref, p.Method, p.Source, why))
+		},
 		Observer: outbox.Observer{
 			Delivered: func(service string, took, since time.Duration) { d.metrics.Delivered("effect", service, took, since) },
 			Retried:   func(service string, _ time.Duration) { d.metrics.Retried("effect", service) },
@@ -78,10 +83,6 @@ func (d *deliveries) update(c *catalog.Catalog) {
 	d.mu.Lock()
 	clear(d.consumers)
 	var names []string
-	var sources []string
-	for _, s := range c.Services() {
-		sources = append(sources, s.Persistence)
-	}
 	for _, consumer := range c.Consumers() {
 		if consumer.Log != "" {
 			name := feedName(consumer)
@@ -90,13 +91,38 @@ func (d *deliveries) update(c *catalog.Catalog) {
 		}
 	}
 	d.mu.Unlock()
-	d.outbox.Serve(sources)
+	d.outbox.Serve(sources(c))
 	if err := d.lanes.Names(outbox.Names()); err != nil {
 		d.log.Error("effects are not carried out", keyError, err)
 	}
 	if err := d.feeds.Names(names); err != nil {
 		d.log.Error("events are not delivered", keyError, err)
 	}
+}
+
+// sources are those whose effects are this user function's: the streams of its entities, and its actions.
+func sources(c *catalog.Catalog) []string {
+	list := []string{} // nil would be all there are
+	for _, s := range c.Services() {
+		if s.Kind == actors.Action {
+			list = append(list, s.Name) // no stream keeps what actions ask for
+		} else {
+			list = append(list, s.Persistence)
+		}
+	}
+	return list
+}
+
+// checkFeeds refuses consumers whose cursors could not be kept.
+func checkFeeds(c *catalog.Catalog) error {
+	var problems []error
+	for _, consumer := range c.Consumers() {
+		if consumer.Log != "" && max(len(consumer.Group), len(consumer.Log)) > feed.MaxGroupBytes {
+			problems = append(problems, fmt.Errorf("the service %s consumes %s; names of groups and event logs have at most %d bytes",
+				consumer.Service.Name, consumer.Source, feed.MaxGroupBytes))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func feedName(c catalog.Consumer) string {

@@ -108,7 +108,7 @@ func (h *host) method(service, method string) *catalog.Method {
 
 // check refuses what a part could not serve.
 func (h *host) check(next *catalog.Catalog) error {
-	var problems []error
+	problems := []error{checkFeeds(next)}
 	if h.gateway != nil {
 		problems = append(problems, h.gateway.Check(next))
 	}
