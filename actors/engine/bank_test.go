@@ -347,6 +347,20 @@ func (r *rig) resident() int {
 	return len(r.instances)
 }
 
+// vacate waits until no entity is resident and no session is open, which is a little after the last reply.
+func (r *rig) vacate() {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		_, open := r.bank.sessions()
+		if open == 0 && r.resident() == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%d entities are resident, %d sessions are open", r.resident(), open)
+		}
+	}
+}
+
 // history of an entity, its events' payloads.
 func (r *rig) history(id string) string {
 	var s []string
