@@ -162,8 +162,9 @@ type decoder func(kind mediaKind, doc []byte) (actors.Payload, error)
 // exchange makes a call of an HTTP request, whichever route it came by, and answers it.
 func (g *Gateway) exchange(w http.ResponseWriter, r *http.Request, m *method, c actors.Command, response protoreflect.FieldDescriptor, decode decoder, media func(contentType string) (mediaKind, error)) {
 	began := time.Now()
-	a := &answer{w: g.writer(w), m: m, response: response}
+	a := &answer{w: g.writer(w), m: m, response: response, silence: g.config.Heartbeat}
 	var err error
+	defer func() { a.heartbeat.stop() }()
 	defer func() {
 		if err != nil {
 			a.fail(err)
