@@ -248,8 +248,9 @@ func named(part string, err error) error {
 
 // runtime is what the building blocks stand on.
 func (h *host) runtime() building.Runtime {
-	r := building.Runtime{Entities: h.router, CommandID: engine.CommandID}
+	r := building.Runtime{Entities: h.router}
 	if h.journal != nil {
+		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
 	}
