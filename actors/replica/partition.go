@@ -3,6 +3,7 @@ package replica
 import (
 	"container/list"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -18,6 +19,13 @@ import (
 // even if nobody knows what was in it; k numbers an origin's deltas of one entity, so that a hole in seq delays only the
 // entities that are in it. Deltas may be joined in any order: the numbers serve what users see, and what is confirmed.
 type partition struct {
+	// mu is taken by handles and by the owner, which are the only ones that know of goroutines: enter and the Node.
+	mu    sync.Mutex
+	clock func() time.Time
+	wake  func()
+	// soon says that tick has something to do that next did not know of.
+	soon bool
+
 	number int
 	config *NodeConfig
 	// single says that there is nobody to talk to: neither Bus nor Peers.
@@ -29,6 +37,7 @@ type partition struct {
 	changes crdt.Changes
 
 	residents map[actors.Ref]*resident
+	all       ordered[*resident]
 	byHash    map[uint64]*resident
 	sums      [buckets]uint64
 	// idle lists residents that nobody has open, the longest idle one first.
@@ -36,31 +45,34 @@ type partition struct {
 	// remembered is what must not be forgotten of residents that left memory.
 	remembered *memory
 	// waiting residents have entries or waits with deadlines.
-	waiting map[*resident]bool
+	waiting ordered[*resident]
 	loads   loadQueue
 
 	// What is on its way to others.
 	seq       uint64
-	dirty     []*resident
+	dirty     ordered[*resident]
 	ring      ring
 	inFlight  *publication
 	flushAt   time.Time
 	beats     int
 	beatAt    time.Time
 	confirmed map[identity]uint64
-	pushing   map[identity]bool
-	durable   map[*resident]bool
+	pushes    map[identity]*pushing
+	durable   ordered[*resident]
 	refresh   refreshing
 
 	// What is on its way to the journal.
-	unstored []*resident
+	unstored ordered[*resident]
 	attempt  uint64
 
 	// What comes from others.
 	origins  map[identity]*origin
 	suspects map[identity]time.Time
+	fetchers ordered[*resident]
 	roundAt  time.Time
-	rounds   map[identity]*round
+	// roundsDue says when to have a round with whom; rounds are under way.
+	roundsDue map[identity]time.Time
+	rounds    map[identity]*round
 	asks     map[uint64]func(a *answer, err error)
 	lastAsk  uint64
 }
@@ -80,9 +92,16 @@ type output struct {
 	refresh bool
 }
 
+// publication is a batch for the bus. Its end is told by published.
 type publication struct {
-	seq   uint64
-	bytes []byte
+	// seq is 0 for a heartbeat.
+	seq     uint64
+	bytes   []byte
+	entries int
+
+	began, retryAt time.Time
+	failed         bool
+	failures       int
 }
 
 // ask is a request to one member. Its end is told by answered, with the number.
@@ -110,13 +129,12 @@ func newPartition(number int, config *NodeConfig, single bool, random *rand.Rand
 		byHash:     map[uint64]*resident{},
 		idle:       list.New(),
 		remembered: newMemory(config.Remembered / config.Partitions),
-		waiting:    map[*resident]bool{},
 		ring:       ring{limit: config.RingBytes / config.Partitions, keep: config.RingTime},
 		confirmed:  map[identity]uint64{},
-		pushing:    map[identity]bool{},
-		durable:    map[*resident]bool{},
+		pushes:     map[identity]*pushing{},
 		origins:    map[identity]*origin{},
 		suspects:   map[identity]time.Time{},
+		roundsDue:  map[identity]time.Time{},
 		rounds:     map[identity]*round{},
 		asks:       map[uint64]func(*answer, error){},
 	}
@@ -161,7 +179,7 @@ func (p *partition) viewed(old *Standing) {
 			p.roundSoon(m)
 		}
 	}
-	for r := range p.each() {
+	for r := range p.all.each() {
 		if left {
 			// What the one who left told nobody stands in the journal, and what it told us alone does not.
 			p.check(r, p.jitter(p.config.DepartureSpread))
@@ -180,26 +198,27 @@ func (p *partition) forget(id identity) {
 		delete(p.origins, id)
 	}
 	delete(p.confirmed, id)
-	delete(p.pushing, id)
+	delete(p.pushes, id)
 	delete(p.suspects, id)
-	for r := range p.each() {
+	for r := range p.all.each() {
 		delete(r.heard, id)
 	}
 }
 
 // tick does what is due. next says when to call it again.
 func (p *partition) tick() {
+	p.soon = false
 	p.expireParked()
 	p.expireWaits()
 	p.pull()
 	p.retryFetches()
 	p.startRounds()
-	p.startChecks()
-	p.startLoads()
+	p.startRefresh()
 	p.flush()
 	p.beat()
 	p.push()
 	p.evict()
+	p.startLoads()
 }
 
 // jitter is a random part of d.

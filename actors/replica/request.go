@@ -17,8 +17,8 @@ const (
 	askAck
 	// askPush brings batches of the sender. Answer: seq, up to which the receiver has them now.
 	askPush
-	// askDigest brings the sums of the sender's buckets. Answer: the digests of the receiver's entities in those buckets
-	// whose sums differ, and seq, its own last batch.
+	// askDigest brings the sums of the sender's buckets. Answer: sums, those of the receiver, digests, those of its entities
+	// in the buckets whose sums differ, and seq, its own last batch.
 	askDigest
 	// askCompare brings, for some entities, what the sender has seen. Answer: what it lacks, and what the receiver has seen.
 	askCompare
@@ -53,6 +53,7 @@ type answer struct {
 	batches   [][]byte
 	// complete says that digests has everything that was to be in it, or that a fence stands.
 	complete bool
+	sums     []uint64
 	digests  []refDigest
 	items    []item
 }
@@ -80,8 +81,9 @@ type item struct {
 	state      itemState
 	generation uint32
 	digest     uint64
-	// seen is a causal context, delta a delta, both encoded, or empty.
-	seen, delta []byte
+	// seen is what the sender has seen, live which of that is still there, delta what the receiver lacks: all encoded, or
+	// empty.
+	seen, live, delta []byte
 }
 
 func appendItems(b []byte, items []item) []byte {
@@ -94,18 +96,19 @@ func appendItems(b []byte, items []item) []byte {
 		b = binary.AppendUvarint(b, uint64(it.generation))
 		b = binary.LittleEndian.AppendUint64(b, it.digest)
 		b = appendBytes(b, it.seen)
+		b = appendBytes(b, it.live)
 		b = appendBytes(b, it.delta)
 	}
 	return b
 }
 
 func (r *reader) items() []item {
-	n := r.count(14)
+	n := r.count(15)
 	items := make([]item, 0, n)
 	for range n {
 		items = append(items, item{
 			ref: r.ref(), state: itemState(r.byte()), generation: uint32(r.below(1 << 32)), digest: r.uint64(),
-			seen: r.bytes(), delta: r.bytes(),
+			seen: r.bytes(), live: r.bytes(), delta: r.bytes(),
 		})
 	}
 	return items
@@ -128,6 +131,23 @@ func (r *reader) batches() [][]byte {
 	return batches
 }
 
+func appendSums(b []byte, sums []uint64) []byte {
+	b = binary.AppendUvarint(b, uint64(len(sums)))
+	for _, s := range sums {
+		b = binary.LittleEndian.AppendUint64(b, s)
+	}
+	return b
+}
+
+func (r *reader) sums() []uint64 {
+	n := r.count(8)
+	sums := make([]uint64, 0, n)
+	for range n {
+		sums = append(sums, r.uint64())
+	}
+	return sums
+}
+
 func (q *request) append(b []byte) []byte {
 	start := len(b)
 	b = beginFrame(b, frameRequest)
@@ -141,11 +161,7 @@ func (q *request) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, q.seq)
 	b = appendIdentity(b, q.fence)
 	b = appendBatches(b, q.batches)
-	b = binary.AppendUvarint(b, uint64(len(q.sums)))
-	for _, s := range q.sums {
-		b = binary.LittleEndian.AppendUint64(b, s)
-	}
-	return endFrame(appendItems(b, q.items), start)
+	return endFrame(appendItems(appendSums(b, q.sums), q.items), start)
 }
 
 // decodeRequest shares b's memory.
@@ -161,11 +177,7 @@ func decodeRequest(b []byte) (*request, error) {
 	q.lo, q.hi, q.seq = r.uvarint(), r.uvarint(), r.uvarint()
 	q.fence = r.identity()
 	q.batches = r.batches()
-	n := r.count(8)
-	q.sums = make([]uint64, 0, n)
-	for range n {
-		q.sums = append(q.sums, r.uint64())
-	}
+	q.sums = r.sums()
 	q.items = r.items()
 	if err := r.end(); err != nil {
 		return nil, torn("a request", err)
@@ -184,7 +196,7 @@ func (a *answer) append(b []byte) []byte {
 	if a.complete {
 		complete = 1
 	}
-	b = append(b, complete)
+	b = appendSums(append(b, complete), a.sums)
 	b = binary.AppendUvarint(b, uint64(len(a.digests)))
 	for _, d := range a.digests {
 		b = binary.LittleEndian.AppendUint64(b, d.ref)
@@ -201,6 +213,7 @@ func decodeAnswer(b []byte) (*answer, error) {
 	}
 	a := &answer{refused: r.text(), from: r.uvarint(), seq: r.uvarint(), batches: r.batches()}
 	a.complete = r.byte() == 1
+	a.sums = r.sums()
 	n := r.count(16)
 	a.digests = make([]refDigest, 0, n)
 	for range n {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"github.com/dapr-entities/entities/crdt"
 )
@@ -152,6 +153,37 @@ func (r *reader) end() error {
 		r.fail()
 	}
 	return r.err
+}
+
+// encodeCtx writes ranges as the distance from the one before and the length.
+func encodeCtx(c *crdt.Ctx) []byte {
+	var b []byte
+	var at crdt.Dot
+	for _, r := range c.Ranges() {
+		b = binary.AppendUvarint(b, uint64(r.First-at))
+		b = binary.AppendUvarint(b, uint64(r.Last-r.First))
+		at = r.Last
+	}
+	return b
+}
+
+func decodeCtx(b []byte) (*crdt.Ctx, error) {
+	r, c := &reader{b: b}, &crdt.Ctx{}
+	var at crdt.Dot
+	for first := true; len(r.b) > 0; first = false {
+		from := at + crdt.Dot(r.uvarint())
+		to := from + crdt.Dot(r.uvarint())
+		closed := from.Epoch() == 0 && from.N() == 0
+		switch {
+		case r.err != nil, !first && from <= at, to < from, from.Slot() != to.Slot():
+			return nil, torn("a causal context", errTorn)
+		case closed && to.N() != math.MaxUint32, !closed && (from.Epoch() != to.Epoch() || from.N() == 0):
+			return nil, torn("a causal context", errTorn)
+		}
+		c.AddRange(crdt.Range{First: from, Last: to})
+		at = to
+	}
+	return c, nil
 }
 
 // torn says what could not be read.
