@@ -25,6 +25,8 @@ type partition struct {
 	wake  func()
 	// soon says that tick has something to do that next did not know of.
 	soon bool
+	// closing says that no more writes are taken.
+	closing bool
 
 	number int
 	config *NodeConfig

@@ -97,8 +97,8 @@ type opener struct {
 var errInUse = actors.Errorf(actors.Internal, "the replica is open already; close it first")
 
 // open takes an entity into memory and answers by a call.
-func (p *partition) open(ref actors.Ref, changed func(), opened func(*handle, error)) {
-	o := &opener{changed, opened}
+func (p *partition) open(ref actors.Ref, o *opener) {
+	p.soon = true
 	r := p.residents[ref]
 	switch {
 	case r == nil:
@@ -121,12 +121,17 @@ func (p *partition) open(ref actors.Ref, changed func(), opened func(*handle, er
 	}
 }
 
-// withdraw takes back an open whose caller is gone.
-func (p *partition) withdraw(ref actors.Ref, opened func(*handle, error)) {
-	if r := p.residents[ref]; r != nil && r.opener != nil && r.handle == nil {
-		r.opener = nil
+// withdraw takes back an open whose caller is gone, unless it has been answered.
+func (p *partition) withdraw(ref actors.Ref, o *opener) bool {
+	r := p.residents[ref]
+	if r == nil || r.opener != o {
+		return false
+	}
+	r.opener = nil
+	if r.phase == phaseLive {
 		p.release(r)
 	}
+	return true
 }
 
 func (p *partition) fail(o *opener, err error) { p.call(func() { o.opened(nil, err) }) }

@@ -54,7 +54,7 @@ func (p *partition) mayWrite(h *handle) error {
 		return errClosed
 	case h.deleted():
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrDeleted)
-	case !p.at.writable() || h.r.phase != phaseLive:
+	case p.closing || !p.at.writable() || h.r.phase != phaseLive:
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrReadOnly)
 	}
 	return nil
@@ -306,4 +306,17 @@ func (p *partition) pushTo(m slot.Member, lo, hi uint64) {
 		}
 		s.at = p.now.Add(p.backoff(s.failures))
 	})
+}
+
+// drained reports whether everything that was written here has been stored and sent, or cannot be any more.
+func (p *partition) drained() bool {
+	if !p.at.writable() {
+		return true
+	}
+	for r := range p.all.each() {
+		if r.version > r.stored || r.pending != nil {
+			return false
+		}
+	}
+	return p.inFlight == nil
 }
