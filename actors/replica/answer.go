@@ -28,10 +28,10 @@ func (h *Host) answer(s *session, a Answer) error {
 			return err
 		}
 		a.Outcome = actors.Outcome{}
-		h.settle(s, c, &a, &answer{err: err, last: true})
+		h.settle(s, c, &a, &parcel{err: err, last: true})
 		return nil
 	}
-	given := &answer{outcome: a.Outcome, last: !a.Streamed}
+	given := &parcel{outcome: a.Outcome, last: !a.Streamed}
 	if a.Kind == Message {
 		given.last, given.empty = a.End, len(a.Outcome.Effects) == 0 && blank(&a.Outcome)
 	}
@@ -84,7 +84,7 @@ func (s *session) violation(format string, args ...any) error {
 // broke ends a session that cannot go on, because of an answer to c or to nobody.
 func (h *Host) broke(s *session, c *call, err error) {
 	if c != nil && c.stage != finished {
-		h.push(c, &answer{err: err, last: true})
+		h.push(c, &parcel{err: err, last: true})
 	}
 	h.stop(s, Broken, func(o *call) error { return interrupted(o, err, false) })
 }
@@ -139,7 +139,7 @@ func (h *Host) stop(s *session, reason Reason, failure func(c *call) error) {
 	s.over, s.reason = true, reason
 	for _, c := range s.calls {
 		if c.stage == asked || c.stage == streaming {
-			h.push(c, &answer{err: failure(c), last: true})
+			h.push(c, &parcel{err: failure(c), last: true})
 		}
 		h.finish(c)
 	}
@@ -182,7 +182,7 @@ func (h *Host) measure(c *call, a *Answer) error {
 }
 
 // settle takes what a makes of c, and gives its caller the answer, unless that is nil.
-func (h *Host) settle(s *session, c *call, a *Answer, given *answer) {
+func (h *Host) settle(s *session, c *call, a *Answer, given *parcel) {
 	n := a.Number
 	done := func() {
 		if c.stage == cancelling {
@@ -243,7 +243,7 @@ func (s *session) uncancel(c *call) {
 }
 
 // write applies a write, and has c answered once it is confirmed. The mutex is held, and released meanwhile.
-func (h *Host) write(s *session, c *call, a *Answer, given *answer) error {
+func (h *Host) write(s *session, c *call, a *Answer, given *parcel) error {
 	began := time.Now()
 	s.applying = true
 	h.confirming++
@@ -280,7 +280,7 @@ func (h *Host) write(s *session, c *call, a *Answer, given *answer) error {
 }
 
 // confirmed is called when a write is as safe as was asked for, or is not known to be.
-func (h *Host) confirmed(c *call, given *answer, a *Answer, kept bool, began time.Time, err error) {
+func (h *Host) confirmed(c *call, given *parcel, a *Answer, kept bool, began time.Time, err error) {
 	h.mu.Lock()
 	defer h.unlock()
 	h.confirming--
@@ -303,7 +303,7 @@ func (h *Host) confirmed(c *call, given *answer, a *Answer, kept bool, began tim
 }
 
 // unwritten is for a write of which nothing was applied. It returns what breaks the protocol.
-func (h *Host) unwritten(s *session, c *call, a *Answer, given *answer, kept bool, cause error) error {
+func (h *Host) unwritten(s *session, c *call, a *Answer, given *parcel, kept bool, cause error) error {
 	err, broke := refused(c, a, cause)
 	given.outcome, given.err, given.unconfirmed, given.last = actors.Outcome{}, err, false, true
 	c.closed = c.closed || kept

@@ -41,7 +41,7 @@ type call struct {
 	since time.Time
 
 	// answers that the caller has not taken, in their order. bell, of capacity 1, rings when the first may be taken.
-	answers []*answer
+	answers []*parcel
 	bell    chan struct{}
 	// gone says that nobody takes answers any more, closed that none is added.
 	gone, closed bool
@@ -51,8 +51,8 @@ type call struct {
 	size int
 }
 
-// answer is one outcome for a caller, or an error.
-type answer struct {
+// parcel is one outcome for a caller, or an error.
+type parcel struct {
 	outcome actors.Outcome
 	err     error
 	// unconfirmed says that its write is not known to be as safe as was asked for. Nothing passes it.
@@ -63,7 +63,7 @@ type answer struct {
 }
 
 // push appends an answer for c's caller.
-func (h *Host) push(c *call, a *answer) {
+func (h *Host) push(c *call, a *parcel) {
 	if c.gone || c.closed {
 		h.leave(c, a)
 		return
@@ -85,11 +85,11 @@ func (h *Host) push(c *call, a *answer) {
 }
 
 // overflow ends a stream whose caller is too slow.
-func (h *Host) overflow(c *call, a *answer, setting, why string) {
+func (h *Host) overflow(c *call, a *parcel, setting, why string) {
 	h.leave(c, a)
 	h.limited(c.service, setting)
 	c.closed = true
-	c.answers = append(c.answers, &answer{last: true, err: actors.Errorf(actors.ResourceExhausted,
+	c.answers = append(c.answers, &parcel{last: true, err: actors.Errorf(actors.ResourceExhausted,
 		"%s of %s is ended: %s (%s); call it again, and take its answers sooner", c.command.Method, c.command.Ref, why, setting)})
 	c.announce()
 	h.cancelStream(c)
@@ -103,7 +103,7 @@ func (c *call) announce() {
 }
 
 // take waits for the next answer. Its error says that the caller's time is up: forget is to be called then, too.
-func (h *Host) take(ctx context.Context, c *call, late <-chan time.Time) (*answer, error) {
+func (h *Host) take(ctx context.Context, c *call, late <-chan time.Time) (*parcel, error) {
 	for {
 		if a := h.taken(c); a != nil {
 			return a, nil
@@ -121,7 +121,7 @@ func (h *Host) take(ctx context.Context, c *call, late <-chan time.Time) (*answe
 	}
 }
 
-func (h *Host) taken(c *call) *answer {
+func (h *Host) taken(c *call) *parcel {
 	h.mu.Lock()
 	defer h.unlock()
 	if len(c.answers) == 0 || c.answers[0].unconfirmed {
@@ -180,7 +180,7 @@ func (h *Host) forget(c *call) {
 }
 
 // leave has the effects carried out of an answer that nobody takes.
-func (h *Host) leave(c *call, a *answer) {
+func (h *Host) leave(c *call, a *parcel) {
 	if len(a.outcome.Effects) == 0 {
 		return
 	}

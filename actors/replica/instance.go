@@ -286,7 +286,7 @@ func deleted(ref actors.Ref) *actors.Error {
 func (h *Host) refuse(i *instance, err error) {
 	for _, c := range i.queue {
 		h.finish(c)
-		h.push(c, &answer{err: err, last: true})
+		h.push(c, &parcel{err: err, last: true})
 	}
 	i.queue = nil
 }

@@ -83,7 +83,7 @@ func (h *Host) leaving(i *instance) string {
 // sever ends a stream on the caller's side, and then on the user function's.
 func (h *Host) sever(c *call, why string) {
 	if !c.closed && !c.gone {
-		h.push(c, &answer{last: true, err: actors.Errorf(actors.Unavailable, "%s of %s is ended: %s; call it again", c.command.Method, c.command.Ref, why)})
+		h.push(c, &parcel{last: true, err: actors.Errorf(actors.Unavailable, "%s of %s is ended: %s; call it again", c.command.Method, c.command.Ref, why)})
 	}
 	h.cancelStream(c)
 }
@@ -155,7 +155,7 @@ func (h *Host) unreplied(c *call) {
 		c.command.Ref, what, h.config.AnswerTimeout)
 	h.config.Log.Warn("a user function owes an answer; its session is ended", logService, i.service.Name, logID, i.id, logMethod, c.command.Method)
 	if c.stage == asked {
-		h.push(c, &answer{err: err, last: true})
+		h.push(c, &parcel{err: err, last: true})
 	}
 	h.stop(i.session, Broken, func(o *call) error { return interrupted(o, err, false) })
 }
@@ -228,7 +228,7 @@ func (h *Host) giveUp() {
 	for _, i := range h.instances {
 		for _, c := range i.queue {
 			h.finish(c)
-			h.push(c, &answer{err: failure(c), last: true})
+			h.push(c, &parcel{err: failure(c), last: true})
 		}
 		i.queue = nil
 		if i.session != nil {
