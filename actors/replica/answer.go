@@ -294,7 +294,7 @@ func (h *Host) confirmed(c *call, given *parcel, a *Answer, kept bool, began tim
 		}}
 	}
 	given.unconfirmed = false
-	if !kept || c.gone {
+	if !kept || given.dropped {
 		h.leave(c, given)
 	} else {
 		c.announce()

@@ -40,15 +40,15 @@ type call struct {
 	// since it was given, or cancelled.
 	since time.Time
 
-	// answers that the caller has not taken, in their order. bell, of capacity 1, rings when the first may be taken.
-	answers []*parcel
+	// parcels that the caller has not taken, in their order. bell, of capacity 1, rings when the first may be taken.
+	parcels []*parcel
 	bell    chan struct{}
 	// gone says that nobody takes answers any more, closed that none is added.
 	gone, closed bool
 	// waiting says that it counts as one that waits for its first answer, open as a stream.
 	waiting, open bool
-	// size counts towards the bytes that are buffered.
-	size int
+	// size of the command, and what the unread parcels have, count towards the bytes that are buffered.
+	size, unread int
 }
 
 // parcel is one outcome for a caller, or an error.
@@ -57,10 +57,14 @@ type parcel struct {
 	err     error
 	// unconfirmed says that its write is not known to be as safe as was asked for. Nothing passes it.
 	unconfirmed bool
-	// last says that nothing follows, and empty that there is nothing to give.
-	last, empty bool
-	size        int
+	// last says that nothing follows, empty that there is nothing to give, dropped that nobody will take it.
+	last, empty, dropped bool
+	size                 int
 }
+
+// streamShare is the part of MaxBuffered that the answers to one streamed command may take, so that one slow caller does
+// not leave the others without room.
+const streamShare = 16
 
 // push appends an answer for c's caller.
 func (h *Host) push(c *call, a *parcel) {
@@ -69,35 +73,54 @@ func (h *Host) push(c *call, a *parcel) {
 		return
 	}
 	a.size = outcomeSize(&a.outcome)
-	switch unread := len(c.answers); {
-	case a.last || unread == 0:
-	case unread >= h.config.MaxUnread:
-		h.overflow(c, a, settingUnread, fmt.Sprintf("its caller has not taken %d answers; the limit is %d", unread, h.config.MaxUnread))
-		return
-	case h.buffered+a.size > h.config.MaxBuffered:
-		h.overflow(c, a, settingBuffered, fmt.Sprintf("what waits for callers holds %d bytes; the limit is %d", h.buffered, h.config.MaxBuffered))
-		return
+	if most := h.config.MaxBuffered / streamShare; !a.last && len(c.parcels) > 0 {
+		switch {
+		case len(c.parcels) >= h.config.MaxUnread:
+			h.overflow(c, a, settingUnread, fmt.Sprintf("its caller has not taken %d answers; the limit is %d", len(c.parcels), h.config.MaxUnread))
+			return
+		case c.unread+a.size > most:
+			h.overflow(c, a, settingBuffered, fmt.Sprintf("its caller has not taken %d bytes of answers; the limit is %d, a %dth of all", c.unread, most, streamShare))
+			return
+		case h.buffered+a.size > h.config.MaxBuffered:
+			h.overflow(c, a, settingBuffered, fmt.Sprintf("what waits for all callers holds %d bytes; the limit is %d", h.buffered, h.config.MaxBuffered))
+			return
+		}
 	}
+	c.unread += a.size
 	h.buffered += a.size
 	c.closed = a.last
-	c.answers = append(c.answers, a)
+	c.parcels = append(c.parcels, a)
 	c.announce()
 }
 
-// overflow ends a stream whose caller is too slow.
+// overflow ends a stream whose caller is too slow. What he has not taken is dropped, to make room.
 func (h *Host) overflow(c *call, a *parcel, setting, why string) {
+	h.discard(c)
 	h.leave(c, a)
 	h.limited(c.service, setting)
 	c.closed = true
-	c.answers = append(c.answers, &parcel{last: true, err: actors.Errorf(actors.ResourceExhausted,
+	c.parcels = append(c.parcels, &parcel{last: true, err: actors.Errorf(actors.ResourceExhausted,
 		"%s of %s is ended: %s (%s); call it again, and take its answers sooner", c.command.Method, c.command.Ref, why, setting)})
 	c.announce()
 	h.cancelStream(c)
 }
 
+// discard what c's caller has not taken.
+func (h *Host) discard(c *call) {
+	for _, a := range c.parcels {
+		if a.unconfirmed {
+			a.dropped = true
+		} else {
+			h.leave(c, a)
+		}
+	}
+	h.buffered -= c.unread
+	c.parcels, c.unread = nil, 0
+}
+
 // announce wakes the caller if there is something to take.
 func (c *call) announce() {
-	if len(c.answers) > 0 && !c.answers[0].unconfirmed {
+	if len(c.parcels) > 0 && !c.parcels[0].unconfirmed {
 		ring(c.bell)
 	}
 }
@@ -124,12 +147,13 @@ func (h *Host) take(ctx context.Context, c *call, late <-chan time.Time) (*parce
 func (h *Host) taken(c *call) *parcel {
 	h.mu.Lock()
 	defer h.unlock()
-	if len(c.answers) == 0 || c.answers[0].unconfirmed {
+	if len(c.parcels) == 0 || c.parcels[0].unconfirmed {
 		return nil
 	}
-	a := c.answers[0]
-	c.answers[0] = nil
-	c.answers = c.answers[1:]
+	a := c.parcels[0]
+	c.parcels[0] = nil
+	c.parcels = c.parcels[1:]
+	c.unread -= a.size
 	h.buffered -= a.size
 	c.announce()
 	return a
@@ -143,7 +167,7 @@ func (h *Host) overdue(c *call, code actors.Code, how string) error {
 	switch {
 	case c.stage == queued:
 		return actors.Errorf(code, "%s to %s was not begun %s; nothing came of it", command.Method, command.Ref, how)
-	case len(c.answers) > 0 && c.answers[0].unconfirmed:
+	case len(c.parcels) > 0 && c.parcels[0].unconfirmed:
 		return actors.Errorf(code, "what %s does to %s was applied on this node, but not confirmed %s; look at the entity before you repeat it",
 			command.Method, command.Ref, how)
 	case c.stage == asked:
@@ -161,14 +185,7 @@ func (h *Host) forget(c *call) {
 	c.gone = true
 	h.buffered -= c.size
 	c.size = 0
-	for _, a := range c.answers {
-		h.buffered -= a.size
-		a.size = 0
-		if !a.unconfirmed {
-			h.leave(c, a)
-		}
-	}
-	c.answers = nil
+	h.discard(c)
 	if c.stage == queued {
 		c.instance.dequeue(c)
 		h.finish(c)

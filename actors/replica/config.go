@@ -44,7 +44,7 @@ type Config struct {
 	// 256.
 	MaxUnread int
 	// MaxBuffered bytes of commands, and of answers that were not taken, over all services. A single command is always
-	// taken. Defaults to 256 MiB.
+	// taken; the answers to one streamed command have a sixteenth of it. Defaults to 256 MiB.
 	MaxBuffered int
 	// MaxResident idle entities in memory. Defaults to 10,000, -1 keeps none.
 	MaxResident int

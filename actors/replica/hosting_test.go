@@ -77,7 +77,9 @@ func (s *copies) at(ref actors.Ref) *state {
 }
 
 // change is what another node does to an entity.
-func (s *copies) change(id string, by int64) { s.others(id, func(st *state) { st.value += by; st.exists = true }) }
+func (s *copies) change(id string, by int64) {
+	s.others(id, func(st *state) { st.value += by; st.exists = true })
+}
 
 func (s *copies) others(id string, do func(*state)) {
 	ref := counting(id)
@@ -323,7 +325,9 @@ func host(t *testing.T, change func(*replica.Config), test func(b *bench)) {
 	})
 }
 
-func (b *bench) serve() { b.Serve([]replica.Service{{Name: "shop.Counter", Persistence: "counters", Function: b.author}}) }
+func (b *bench) serve() {
+	b.Serve([]replica.Service{{Name: "shop.Counter", Persistence: "counters", Function: b.author}})
+}
 
 // stream is the n-th session so far, from 1.
 func (b *bench) stream(n int) *stream {

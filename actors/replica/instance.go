@@ -156,6 +156,13 @@ func (h *Host) work(i *instance) {
 			c := i.queue[0]
 			i.queue[0] = nil
 			i.queue = i.queue[1:]
+			if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+				h.finish(c)
+				h.push(c, &parcel{last: true, err: actors.Errorf(actors.DeadlineExceeded,
+					"%s to %s was not begun before its deadline; nothing came of it", c.command.Method, c.command.Ref)})
+				h.unlock()
+				continue
+			}
 			i.tries = 0
 			s.last++
 			c.number, c.stage = s.last, asked
