@@ -131,16 +131,20 @@ func (h *Host) take(ctx context.Context, c *call, late <-chan time.Time) (*parce
 		if a := h.taken(c); a != nil {
 			return a, nil
 		}
+		code, how := actors.DeadlineExceeded, "before its deadline"
 		select {
 		case <-c.bell:
+			continue
 		case <-late:
-			return nil, h.overdue(c, actors.DeadlineExceeded, "before its deadline")
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, h.overdue(c, actors.DeadlineExceeded, "before its deadline")
+			if errors.Is(ctx.Err(), context.Canceled) {
+				code, how = actors.Canceled, "before its caller went away"
 			}
-			return nil, h.overdue(c, actors.Canceled, "before its caller went away")
 		}
+		if a := h.taken(c); a != nil {
+			return a, nil // it came at the same moment
+		}
+		return nil, h.overdue(c, code, how)
 	}
 }
 
