@@ -26,7 +26,8 @@ type Config struct {
 	// those. Defaults to 1 minute.
 	CommandTimeout time.Duration
 	// AnswerTimeout is how long a user function may take for the first answer to a command, or to the cancellation of a
-	// streamed one, before its session is ended: until it has answered it is told of no change. Defaults to 1 minute.
+	// streamed one, before its session is ended: until it has answered it is told of no change. Defaults to one and a
+	// half times CommandTimeout.
 	AnswerTimeout time.Duration
 	// ActivationTimeout is for making a copy live and opening its session. Defaults to 1 minute.
 	ActivationTimeout time.Duration
@@ -85,13 +86,16 @@ func (c *Config) validate() error {
 	if c.Replicas == nil {
 		problems = append(problems, errors.New("Replicas is not set"))
 	}
+	if c.CommandTimeout == 0 {
+		c.CommandTimeout = time.Minute
+	}
 	for _, d := range []struct {
 		name  string
 		value *time.Duration
 		or    time.Duration
 	}{
 		{"CommandTimeout", &c.CommandTimeout, time.Minute},
-		{"AnswerTimeout", &c.AnswerTimeout, time.Minute},
+		{"AnswerTimeout", &c.AnswerTimeout, c.CommandTimeout + c.CommandTimeout/2},
 		{"ActivationTimeout", &c.ActivationTimeout, time.Minute},
 		{"Idle", &c.Idle, 30 * time.Second},
 	} {

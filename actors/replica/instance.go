@@ -192,7 +192,11 @@ func (h *Host) expect(s *session, c *call) {
 func (h *Host) given(s *session, say func(ctx context.Context) error) {
 	ctx, cancel := context.WithTimeout(h.ctx, h.config.AnswerTimeout)
 	defer cancel()
-	if err := say(ctx); err != nil {
+	err := say(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = actors.Errorf(actors.DeadlineExceeded, "the user function of %s takes nothing, for %s", s.instance.ref(), h.config.AnswerTimeout)
+	}
+	if err != nil {
 		h.ended(s, err)
 	}
 }
