@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/crdt"
@@ -21,7 +22,8 @@ type Start struct {
 	Ref   actors.Ref
 	Value *crdt.Update
 	// Answer takes what the user function says, in its order, by one goroutine at a time. An error means that the answer
-	// breaks the protocol; the session is then ended by whoever called, and Ended gets the error.
+	// is wrong, which the user function is told. If the error matches ErrStray, nothing else happens; otherwise the session
+	// is ended by whoever called, and Ended gets the error.
 	Answer func(Answer) error
 	// Ended is told why no more answers come: an *actors.Error.
 	Ended func(error)
@@ -42,6 +44,9 @@ type Session interface {
 	// Close ends the session. It does not wait, may be called more than once, from any goroutine.
 	Close()
 }
+
+// ErrStray says that an answer is for a stream that is over. It was ignored.
+var ErrStray = errors.New("an answer to a stream that is over was ignored")
 
 // AnswerKind says what an Answer is to.
 type AnswerKind uint8
