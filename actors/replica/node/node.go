@@ -1,4 +1,4 @@
-package replica
+package node
 
 import (
 	"context"
@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/replica"
 )
 
 // Node replicates entities between this process and the other members. It implements Replicas.
 type Node struct {
-	config NodeConfig
+	config Config
 	store  store
 	parts  []*part
 
@@ -30,7 +31,7 @@ type Node struct {
 	ctx context.Context
 }
 
-var _ Replicas = (*Node)(nil)
+var _ replica.Replicas = (*Node)(nil)
 
 // ErrCluster ends a Node whose journal has been restored from a backup, or replaced: what is in memory is of another
 // history. All members must be started again.
@@ -45,8 +46,8 @@ type part struct {
 	queue []*batch
 }
 
-// NewNode makes a Node, which works once Run is called.
-func NewNode(config NodeConfig) (*Node, error) {
+// New makes a Node, which works once Run is called.
+func New(config Config) (*Node, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("configuring replication: %w", err)
@@ -77,12 +78,14 @@ func poke(c chan struct{}) {
 }
 
 // partitionOf is the same on all nodes.
-func partitionOf(ref actors.Ref, partitions int) int { return int(hashOf(ref) >> 16 % uint64(partitions)) }
+func partitionOf(ref actors.Ref, partitions int) int {
+	return int(hashOf(ref) >> 16 % uint64(partitions))
+}
 
 func (n *Node) part(ref actors.Ref) *part { return n.parts[partitionOf(ref, len(n.parts))] }
 
 // Open is that of Replicas. It waits for Run.
-func (n *Node) Open(ctx context.Context, ref actors.Ref, changed func()) (Replica, error) {
+func (n *Node) Open(ctx context.Context, ref actors.Ref, changed func()) (replica.Replica, error) {
 	if err := validateRef(ref); err != nil {
 		return nil, err
 	}
@@ -280,4 +283,3 @@ func (n *Node) answer(_ context.Context, raw []byte) ([]byte, error) {
 	p.soon = true
 	return p.answer(q).append(nil), nil
 }
-

@@ -1,4 +1,4 @@
-package replica
+package node
 
 import (
 	"errors"
@@ -7,20 +7,21 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
 )
 
-// NodeConfig is what a Node needs: Cells and Membership. A zero in any other field stands for its default.
-type NodeConfig struct {
+// Config is what a Node needs: Cells and Membership. A zero in any other field stands for its default.
+type Config struct {
 	// Cells is where entities are kept. All members have the same.
 	Cells journal.Cells
 	// Membership says who takes part.
 	Membership Membership
 	// Bus and Peers connect the members. Both are nil if this node is the only one, else neither.
-	Bus   Bus
-	Peers Peers
+	Bus   replica.Bus
+	Peers replica.Peers
 	// Observer is told what happens.
-	Observer NodeObserver
+	Observer Observer
 
 	// Partitions that entities are spread over by hash. They work side by side. All members must have the same number.
 	// Defaults to 16.
@@ -104,7 +105,7 @@ const (
 // maxPartitions is how many there may be.
 const maxPartitions = 1 << 10
 
-func (c NodeConfig) withDefaults() NodeConfig {
+func (c Config) withDefaults() Config {
 	ints := []struct {
 		v *int
 		d int
@@ -133,7 +134,7 @@ type durationField struct {
 	d    time.Duration
 }
 
-func (c *NodeConfig) durations() []durationField {
+func (c *Config) durations() []durationField {
 	return []durationField{
 		{"IdleTime", &c.IdleTime, time.Minute}, {"Flush", &c.Flush, 10 * time.Millisecond},
 		{"FlushMax", &c.FlushMax, 100 * time.Millisecond}, {"RingTime", &c.RingTime, time.Minute},
@@ -149,7 +150,7 @@ func (c *NodeConfig) durations() []durationField {
 }
 
 // validate reports everything that is wrong, after withDefaults.
-func (c *NodeConfig) validate() error {
+func (c *Config) validate() error {
 	var problems []error
 	if c.Cells == nil {
 		problems = append(problems, errors.New("Cells is nil; give the journal's cells"))
@@ -193,15 +194,15 @@ func (c *NodeConfig) validate() error {
 	return errors.Join(problems...)
 }
 
-// NodeObserver is told what happens in a Node. Any func may be nil. They are called from many goroutines, must not wait,
+// Observer is told what happens in a Node. Any func may be nil. They are called from many goroutines, must not wait,
 // and must not call the Node.
-type NodeObserver struct {
+type Observer struct {
 	// Published: a batch of some entries has been given to the bus, or not.
 	Published func(entries, bytes int, took time.Duration, err error)
 	// Flushed: some tails have been put in one commit, or not.
 	Flushed func(tails int, took time.Duration, err error)
 	// Confirmed: a write at a level above Local is as safe as was asked for, or not.
-	Confirmed func(level Level, took time.Duration, err error)
+	Confirmed func(level replica.Level, took time.Duration, err error)
 	// Refused: a batch was not taken, because it is "damaged", "foreign" (of another cluster or number of partitions),
 	// "fenced" (of a member that lost its slot), or the queue is "full".
 	Refused func(why string)
@@ -225,37 +226,37 @@ const (
 	refusedFull    = "full"
 )
 
-func (o *NodeObserver) published(entries, bytes int, took time.Duration, err error) {
+func (o *Observer) published(entries, bytes int, took time.Duration, err error) {
 	if o.Published != nil {
 		o.Published(entries, bytes, took, err)
 	}
 }
 
-func (o *NodeObserver) flushed(tails int, took time.Duration, err error) {
+func (o *Observer) flushed(tails int, took time.Duration, err error) {
 	if o.Flushed != nil {
 		o.Flushed(tails, took, err)
 	}
 }
 
-func (o *NodeObserver) confirmed(level Level, took time.Duration, err error) {
+func (o *Observer) confirmed(level replica.Level, took time.Duration, err error) {
 	if o.Confirmed != nil {
 		o.Confirmed(level, took, err)
 	}
 }
 
-func (o *NodeObserver) refused(why string) {
+func (o *Observer) refused(why string) {
 	if o.Refused != nil {
 		o.Refused(why)
 	}
 }
 
-func (o *NodeObserver) rejected(ref actors.Ref, err error)   { tellOf(o.Rejected, ref, err) }
-func (o *NodeObserver) unloadable(ref actors.Ref, err error) { tellOf(o.Unloadable, ref, err) }
-func (o *NodeObserver) unstored(ref actors.Ref, err error)   { tellOf(o.Unstored, ref, err) }
-func (o *NodeObserver) folded(ref actors.Ref, bytes int)     { tellOf(o.Folded, ref, bytes) }
-func (o *NodeObserver) unanswered(ref actors.Ref, n int)     { tellOf(o.Unanswered, ref, n) }
-func (o *NodeObserver) pulled(n int)                         { tellCount(o.Pulled, n) }
-func (o *NodeObserver) repaired(n int)                       { tellCount(o.Repaired, n) }
+func (o *Observer) rejected(ref actors.Ref, err error)   { tellOf(o.Rejected, ref, err) }
+func (o *Observer) unloadable(ref actors.Ref, err error) { tellOf(o.Unloadable, ref, err) }
+func (o *Observer) unstored(ref actors.Ref, err error)   { tellOf(o.Unstored, ref, err) }
+func (o *Observer) folded(ref actors.Ref, bytes int)     { tellOf(o.Folded, ref, bytes) }
+func (o *Observer) unanswered(ref actors.Ref, n int)     { tellOf(o.Unanswered, ref, n) }
+func (o *Observer) pulled(n int)                         { tellCount(o.Pulled, n) }
+func (o *Observer) repaired(n int)                       { tellCount(o.Repaired, n) }
 
 func tellOf[T any](f func(actors.Ref, T), ref actors.Ref, v T) {
 	if f != nil {

@@ -1,4 +1,4 @@
-package replica
+package node
 
 import (
 	"container/list"
@@ -29,7 +29,7 @@ type partition struct {
 	closing bool
 
 	number int
-	config *NodeConfig
+	config *Config
 	// single says that there is nobody to talk to: neither Bus nor Peers.
 	single  bool
 	random  *rand.Rand
@@ -75,8 +75,8 @@ type partition struct {
 	// roundsDue says when to have a round with whom; rounds are under way.
 	roundsDue map[identity]time.Time
 	rounds    map[identity]*round
-	asks     map[uint64]func(a *answer, err error)
-	lastAsk  uint64
+	asks      map[uint64]func(a *answer, err error)
+	lastAsk   uint64
 }
 
 // buckets is how many sums a partition compares in a digest round.
@@ -124,7 +124,7 @@ type cellName struct {
 	version int64
 }
 
-func newPartition(number int, config *NodeConfig, single bool, random *rand.Rand) *partition {
+func newPartition(number int, config *Config, single bool, random *rand.Rand) *partition {
 	return &partition{
 		number: number, config: config, single: single, random: random,
 		residents:  map[actors.Ref]*resident{},

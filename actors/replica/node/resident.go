@@ -1,4 +1,4 @@
-package replica
+package node
 
 import (
 	"container/list"
@@ -325,4 +325,3 @@ func mix(h uint64) uint64 {
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
 }
-

@@ -1,4 +1,4 @@
-package replica
+package node
 
 import "github.com/dapr-entities/entities/crdt"
 

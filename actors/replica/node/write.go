@@ -1,16 +1,17 @@
-package replica
+package node
 
 import (
 	"fmt"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/crdt"
 )
 
 // update applies what a user function said.
-func (p *partition) update(h *handle, u *crdt.Update, level Level, done func(error)) error {
+func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done func(error)) error {
 	r := h.r
 	if err := p.mayWrite(h); err != nil {
 		return err
@@ -34,7 +35,7 @@ func (p *partition) update(h *handle, u *crdt.Update, level Level, done func(err
 }
 
 // delete deletes the entity in its generation.
-func (p *partition) delete(h *handle, level Level, done func(error)) error {
+func (p *partition) delete(h *handle, level replica.Level, done func(error)) error {
 	if err := p.mayWrite(h); err != nil {
 		return err
 	}
@@ -53,17 +54,17 @@ func (p *partition) mayWrite(h *handle) error {
 	case h.closed:
 		return errClosed
 	case h.deleted():
-		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrDeleted)
+		return fmt.Errorf("writing to %s: %w", h.r.ref, replica.ErrDeleted)
 	case p.closing || !p.at.writable() || h.r.phase != phaseLive:
-		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrReadOnly)
+		return fmt.Errorf("writing to %s: %w", h.r.ref, replica.ErrReadOnly)
 	}
 	return nil
 }
 
 // wrote takes an own delta on its way to the journal and to the others; nil if the write changed nothing.
-func (p *partition) wrote(r *resident, d *crdt.Delta, level Level) {
+func (p *partition) wrote(r *resident, d *crdt.Delta, level replica.Level) {
 	if d == nil {
-		if level == Local || !r.foreign {
+		if level == replica.Local || !r.foreign {
 			return
 		}
 		// What the user function wants safe is here already, but others wrote it, and may not have stored it.
@@ -81,7 +82,7 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level Level) {
 	}
 	r.pending = joined(r.pending, clone(d))
 	p.dirty.add(r)
-	if level != Local {
+	if level != replica.Local {
 		// Who is asked to confirm must find it in the journal if he opens the entity just now.
 		r.holdUntil = r.version
 	}
@@ -89,7 +90,7 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level Level) {
 
 // wait is for a write to be as safe as was asked for.
 type wait struct {
-	level    Level
+	level    replica.Level
 	deadline time.Time
 	version  uint64
 	// seq is the batch that it was told in, 0 with published if nothing had to be told.
@@ -102,11 +103,11 @@ type wait struct {
 }
 
 // await has done called when the write is as safe as level says.
-func (p *partition) await(r *resident, level Level, done func(error)) {
+func (p *partition) await(r *resident, level replica.Level, done func(error)) {
 	if done == nil {
 		done = func(error) {}
 	}
-	if level == Local {
+	if level == replica.Local {
 		p.call(func() { done(nil) })
 		return
 	}
@@ -150,7 +151,7 @@ func (p *partition) settled(r *resident, w *wait) bool {
 			acked++
 		}
 	}
-	if w.level == Majority {
+	if w.level == replica.Majority {
 		return 1+acked >= (1+len(others))/2+1
 	}
 	if p.single {
@@ -237,7 +238,7 @@ func (p *partition) unconfirmed(r *resident, w *wait) error {
 		}
 		missing = "there is no answer from" + missing
 	}
-	return fmt.Errorf("writing to %s at level %s: %w within %v: %s", r.ref, w.level, ErrUnconfirmed, p.config.Timeout, missing)
+	return fmt.Errorf("writing to %s at level %s: %w within %v: %s", r.ref, w.level, replica.ErrUnconfirmed, p.config.Timeout, missing)
 }
 
 // acked takes a member's word for what it has of ours.

@@ -1,9 +1,10 @@
-package replica
+package node
 
 import (
 	"math"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
 )
 
@@ -20,7 +21,7 @@ type handle struct {
 	closed bool
 }
 
-var _ Replica = (*handle)(nil)
+var _ replica.Replica = (*handle)(nil)
 
 var errClosed = actors.Errorf(actors.Internal, "the replica is closed")
 
@@ -81,13 +82,13 @@ func (h *handle) Value() *crdt.Update {
 }
 
 // Update is Replica's.
-func (h *handle) Update(u *crdt.Update, level Level, done func(error)) error {
+func (h *handle) Update(u *crdt.Update, level replica.Level, done func(error)) error {
 	defer h.p.enter()()
 	return h.p.update(h, u, level, done)
 }
 
 // Delete is Replica's.
-func (h *handle) Delete(level Level, done func(error)) error {
+func (h *handle) Delete(level replica.Level, done func(error)) error {
 	defer h.p.enter()()
 	return h.p.delete(h, level, done)
 }
