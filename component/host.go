@@ -40,6 +40,7 @@ type host struct {
 	gateway    *gateway.Gateway // nil if there is to be none
 	deliveries *deliveries
 	topics     *topics
+	replicas   *replicas
 	catalog    atomic.Pointer[catalog.Catalog]
 }
 
@@ -114,7 +115,10 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if err != nil {
 		return nil, err
 	}
-	routes.Actions, routes.Report = h.function, h.function.Report
+	if h.replicas, err = newReplicas(h, c); err != nil {
+		return nil, err
+	}
+	routes.Actions, routes.Report, routes.Replicated = h.function, h.function.Report, h.replicas
 	if h.router, err = dispatch.New(routes); err != nil {
 		return nil, err
 	}
@@ -205,7 +209,8 @@ func (h *host) Run(ctx context.Context) error {
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
+			part("replicated entities", h.replicas.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))

@@ -25,6 +25,7 @@ func (h *host) change(next *catalog.Catalog, function func(service string) engin
 	}
 	h.catalog.Store(next)
 	h.engine.Serve(services)
+	h.replicas.update(next)
 	h.actors.Update()
 	h.deliveries.update(next)
 	h.topics.update(next)
