@@ -50,7 +50,8 @@ type shared struct {
 	stream   grpc.ClientStream
 	// cancel ends the stream at once, on both sides.
 	cancel context.CancelFunc
-	closed atomic.Bool
+	// closed by the host, over by the user function or a mistake of its own.
+	closed, over atomic.Bool
 
 	mu sync.Mutex
 	// methods of the commands that are not finished, by their numbers.
@@ -168,7 +169,7 @@ func (s *shared) send(ctx context.Context, in *protocol.CrdtStreamIn) {
 
 // Close implements replica.Session. The user function has CloseGrace to end its side.
 func (s *shared) Close() {
-	if s.closed.Swap(true) {
+	if s.closed.Swap(true) || s.over.Load() {
 		return
 	}
 	if err := s.stream.CloseSend(); err != nil {
@@ -180,6 +181,7 @@ func (s *shared) Close() {
 // listen takes what the user function says until the stream ends.
 func (s *shared) listen() {
 	err := s.hear()
+	s.over.Store(true)
 	s.cancel()
 	s.start.Ended(err)
 }
