@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/crdt"
 )
 
 // answer takes what the user function says. It is called by one goroutine of each session at a time.
@@ -346,6 +347,10 @@ func refused(c *call, a *Answer, cause error) (err error, broke bool) {
 		return deleted(ref), false
 	case errors.As(cause, &known):
 		return known, known.Code != actors.Unavailable
+	case errors.Is(cause, crdt.ErrOverflow), errors.Is(cause, crdt.ErrClockExhausted):
+		return fail(actors.OutOfRange), true
+	case errors.Is(cause, crdt.ErrTooLarge):
+		return fail(actors.ResourceExhausted), true
 	default:
 		return fail(actors.Unknown), true
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/crdt"
 )
 
 // instance of an entity that is in use. It is guarded by the host's mutex.
@@ -169,7 +170,12 @@ func (h *Host) work(i *instance) {
 			s.calls[c.number] = c
 			h.expect(s, c)
 			h.unlock()
-			h.given(s, func(ctx context.Context) error { return s.Command(ctx, c.number, &c.command, c.streamed) })
+			h.given(s, func(ctx context.Context) error {
+				if err := s.Command(ctx, c.number, &c.command, c.streamed); err != nil && ctx.Err() == nil {
+					h.withheld(s, c, err)
+				}
+				return nil
+			})
 		case ending:
 			if h.end(i) {
 				return
@@ -199,6 +205,16 @@ func (h *Host) given(s *session, say func(ctx context.Context) error) {
 	if err != nil {
 		h.ended(s, err)
 	}
+}
+
+// withheld is for a command that could not be given to the session. That is no reason to end it.
+func (h *Host) withheld(s *session, c *call, err error) {
+	h.mu.Lock()
+	defer h.unlock()
+	if s.over || s.calls[c.number] != c {
+		return
+	}
+	h.settle(s, c, &Answer{Kind: Failed, Number: c.number}, &parcel{err: err, last: true})
 }
 
 // maxTries bounds how often a session is opened that ends before anything can be said to it.
@@ -325,6 +341,11 @@ func (h *Host) tell(s *session) {
 		})
 	case update != nil:
 		h.given(s, func(ctx context.Context) error { return s.Update(ctx, update) })
+		if update.Kind == crdt.PNCounter { // the difference of two may not fit into one update
+			h.mu.Lock()
+			defer h.unlock()
+			s.instance.dirty = true
+		}
 	}
 }
 
