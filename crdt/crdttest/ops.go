@@ -59,3 +59,19 @@ func (o Ops) Len() int {
 
 	return n
 }
+
+func (o Ops) remove(p Ops) {
+	for i := range min(len(o.words), len(p.words)) {
+		o.words[i] &^= p.words[i]
+	}
+}
+
+func (o Ops) intersects(p Ops) bool {
+	for i := range min(len(o.words), len(p.words)) {
+		if o.words[i]&p.words[i] != 0 {
+			return true
+		}
+	}
+
+	return false
+}

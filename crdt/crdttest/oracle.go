@@ -81,16 +81,6 @@ func (o *Oracle) alive(visible Ops, at place, f func(*fact)) {
 	}
 }
 
-func (o Ops) intersects(p Ops) bool {
-	for i := range min(len(o.words), len(p.words)) {
-		if o.words[i]&p.words[i] != 0 {
-			return true
-		}
-	}
-
-	return false
-}
-
 func (p place) contains(q place) bool {
 	if len(q) < len(p) {
 		return false
