@@ -30,11 +30,11 @@ func TestVoteDropsWithLease(t *testing.T) {
 
 	a, b, c := three(t, crdt.Vote)
 	for _, n := range []*crdttest.Node{a, b, c} {
-		n.Live = []crdttest.Origin{a.Origin(), b.Origin(), c.Origin()}
+		n.Live = []crdt.Member{a.Origin(), b.Origin(), c.Origin()}
 		n.Tell(n.Say(vote(true)), a, b, c)
 	}
 	wantAll(t, "self true, 3 of 3", a, b, c)
-	a.Live = []crdttest.Origin{a.Origin(), b.Origin()}
+	a.Live = []crdt.Member{a.Origin(), b.Origin()}
 	wantAll(t, "self true, 2 of 2", a)
 	// It comes back in the same epoch: it was never gone.
 	a.Live = c.Live
@@ -48,7 +48,7 @@ func TestVoteSuccessorInSlotStartsFalse(t *testing.T) {
 	b.Tell(b.Say(vote(true)), a)
 	successor := crdttest.NewNode(t, crdt.Vote, 1, 2)
 	successor.Hear(a.Entity.Full())
-	live := []crdttest.Origin{a.Origin(), successor.Origin()}
+	live := []crdt.Member{a.Origin(), successor.Origin()}
 	a.Live, successor.Live = live, live
 	wantAll(t, "self false, 0 of 2", a, successor)
 	successor.Tell(successor.Say(vote(true)), a)
@@ -60,7 +60,7 @@ func TestVoteMembershipChangePushed(t *testing.T) {
 	t.Parallel()
 
 	a, b, _ := three(t, crdt.Vote)
-	live := []crdttest.Origin{a.Origin(), b.Origin()}
+	live := []crdt.Member{a.Origin(), b.Origin()}
 	a.Live, b.Live = live, live
 	s := crdttest.NewStream(t, a)
 	s.Hear(b.Say(vote(true)))
@@ -71,7 +71,7 @@ func TestVoteMembershipChangePushed(t *testing.T) {
 	if u := s.Flush(); u != nil {
 		t.Errorf("told although nothing changed: %s", crdttest.Format(u))
 	}
-	a.Live = []crdttest.Origin{a.Origin()} // no delta comes with that
+	a.Live = []crdt.Member{a.Origin()} // no delta comes with that
 	if u := s.Flush(); u == nil {
 		t.Error("not told that a member left")
 	}
@@ -84,20 +84,20 @@ func TestVoteSelfFencedReportsFalse(t *testing.T) {
 	t.Parallel()
 
 	a, b, _ := three(t, crdt.Vote)
-	live := []crdttest.Origin{a.Origin(), b.Origin()}
+	live := []crdt.Member{a.Origin(), b.Origin()}
 	a.Live, b.Live = live, live
 	s := crdttest.NewStream(t, a)
 	b.Hear(s.Node.Say(vote(true)))
 	s.Flush()
 	wantAll(t, "self true, 1 of 2", a)
-	a.Live = []crdttest.Origin{b.Origin()} // its own lease is gone
+	a.Live = []crdt.Member{b.Origin()} // its own lease is gone
 	s.Flush()
 	if got := s.Plain.String(); got != "self false, 0 of 1" {
 		t.Errorf("told %s", got)
 	}
 	// It comes again with an epoch of its own and votes again.
 	a.Writer.Epoch, a.Writer.Last = 2, 0
-	a.Live = []crdttest.Origin{a.Origin(), b.Origin()}
+	a.Live = []crdt.Member{a.Origin(), b.Origin()}
 	b.Live = a.Live
 	b.Hear(a.Say(vote(true)))
 	s.Flush()

@@ -73,3 +73,12 @@ func changed(key string, u *crdt.Update) *crdt.Update {
 func drop(values ...string) *crdt.Update {
 	return &crdt.Update{Kind: crdt.ORMap, Removed: keys(values...)}
 }
+
+// joinTo joins a delta to another one.
+func joinTo(t *testing.T, d, more *crdt.Delta) {
+	t.Helper()
+
+	if err := d.Join(more); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -41,6 +41,8 @@ type Cluster struct {
 	Replicas []*Replica
 	// Deltas are all that were ever sent, in their order.
 	Deltas []*crdt.Delta
+	// Folds counts what was folded.
+	Folds int
 
 	t      *rapid.T
 	run    Run
@@ -58,7 +60,8 @@ type Replica struct {
 	// Users are the user functions.
 	Users []*User
 
-	pending *letter // what waits to be joined with more before it is sent
+	pending *letter                 // what waits to be joined with more before it is sent
+	heard   map[crdt.Slot]*crdt.Ctx // what others had seen when their whole state came
 }
 
 // User is a stream that knows which operations it has seen.
@@ -112,14 +115,15 @@ func Check(t *testing.T, run Run) {
 func newCluster(t *rapid.T, run Run) *Cluster {
 	c := &Cluster{t: t, run: run, oracle: NewOracle(run.Kind)}
 
-	var live []Origin
+	var live []crdt.Member
 	for i := range run.Replicas {
-		r := &Replica{Node: NewNode(t, run.Kind, crdt.Slot(i), 1)}
+		r := &Replica{Node: NewNode(t, run.Kind, crdt.Slot(i), 1), heard: make(map[crdt.Slot]*crdt.Ctx)}
 		live = append(live, r.Origin())
 		c.Replicas = append(c.Replicas, r)
 	}
 	for _, r := range c.Replicas {
 		r.Live = live
+		r.Writer.Pending = 1 // nothing has left yet
 		for range run.Streams {
 			r.Users = append(r.Users, &User{Stream: NewStream(t, r.Node)})
 		}
@@ -131,7 +135,7 @@ func newCluster(t *rapid.T, run Run) *Cluster {
 func (c *Cluster) step() {
 	r := c.Replicas[rapid.IntRange(0, len(c.Replicas)-1).Draw(c.t, "replica")]
 
-	switch action := rapid.IntRange(0, 19).Draw(c.t, "action"); {
+	switch action := rapid.IntRange(0, 20).Draw(c.t, "action"); {
 	case action < 7:
 		c.say(r, r.Users[rapid.IntRange(0, len(r.Users)-1).Draw(c.t, "user")])
 	case action < 15:
@@ -142,6 +146,8 @@ func (c *Cluster) step() {
 		c.send(r)
 	case action < 19:
 		c.repair(c.another(r), r)
+	case action < 20:
+		c.fold(r)
 	default:
 		c.snapshot(c.another(r), r)
 	}
@@ -174,19 +180,27 @@ func (c *Cluster) say(r *Replica, u *User) {
 		return
 	}
 
-	if r.pending == nil {
-		r.pending = &letter{delta: d, depend: depend}
-	} else {
-		r.pending.delta.Join(d)
-		r.pending.depend.Union(depend)
-	}
+	c.post(r, d, depend)
 	r.pending.ops.Add(id)
 	if rapid.IntRange(0, 3).Draw(c.t, "wait") > 0 {
 		c.send(r)
 	}
 }
 
+// post joins a delta with what waits to be sent.
+func (c *Cluster) post(r *Replica, d *crdt.Delta, depend Ops) {
+	if r.pending == nil {
+		r.pending = &letter{delta: d, depend: depend.Clone()}
+		return
+	}
+	if err := r.pending.delta.Join(d); err != nil {
+		c.t.Fatalf("slot %d: joining deltas: %v", r.Writer.Slot, err)
+	}
+	r.pending.depend.Union(depend)
+}
+
 func (c *Cluster) send(r *Replica) {
+	r.Writer.Pending = r.Writer.Last + 1
 	if r.pending == nil {
 		return
 	}
@@ -245,12 +259,49 @@ func (r *Replica) receive(d *crdt.Delta, ops Ops) {
 
 // repair lets a replica have what it misses of another one.
 func (c *Cluster) repair(from, to *Replica) {
-	to.receive(from.Entity.Since(to.Entity.Ctx()), from.Visible)
+	from.Writer.Pending = from.Writer.Last + 1
+	since, kills := from.Entity.Since(to.Entity.Ctx()), from.Entity.Kills(to.Entity.LiveDots())
+	to.Hear(since)
+	to.Hear(kills)
+	to.knows(from)
 }
 
 // snapshot lets a replica have the whole state of another one.
 func (c *Cluster) snapshot(from, to *Replica) {
-	to.receive(from.Entity.Full(), from.Visible)
+	from.Writer.Pending = from.Writer.Last + 1
+	to.Hear(from.Entity.Full())
+	to.knows(from)
+}
+
+// knows takes note that a replica has everything that another one has now.
+func (r *Replica) knows(other *Replica) {
+	r.Visible.Union(other.Visible)
+	seen := other.Entity.Ctx().Snapshot()
+	r.heard[other.Writer.Slot] = &seen
+}
+
+// fold lets a replica fold what all others are known to have seen at once.
+func (c *Cluster) fold(r *Replica) {
+	upto := r.Entity.Ctx()
+	for _, other := range c.Replicas {
+		if other == r {
+			continue
+		}
+		heard := r.heard[other.Writer.Slot]
+		if heard == nil {
+			return
+		}
+		upto = upto.Intersect(heard)
+	}
+	before := r.Plain().String()
+	d := r.Entity.Stable(r.Writer, upto)
+	if after := r.Plain().String(); after != before {
+		c.t.Fatalf("slot %d: folding made %s of %s", r.Writer.Slot, after, before)
+	}
+	if d != nil {
+		c.Folds++
+		c.post(r, d, r.Visible)
+	}
 }
 
 func (c *Cluster) flush(u *User, r *Replica) {

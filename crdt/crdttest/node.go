@@ -17,23 +17,32 @@ type Node struct {
 	// Now is the node's time, in milliseconds.
 	Now int64
 	// Live are the members that are there, for Votes. By default the node itself.
-	Live []Origin
+	Live []crdt.Member
 
 	t       T
+	kind    crdt.Kind
 	streams []*Stream
 }
 
-// NewNode returns a copy of an entity without a value, which writes in the slot and the epoch. With kind 0 it takes the
-// kind of what it hears or says first.
+// NewNode returns a copy of an entity without a value, which writes in the slot and the epoch.
 func NewNode(t T, k crdt.Kind, slot crdt.Slot, epoch crdt.Epoch) *Node {
-	n := &Node{Entity: crdt.New(k), t: t, Now: 1000}
+	n := &Node{Entity: crdt.New(0), t: t, kind: k, Now: 1000}
 	n.Writer = &crdt.Writer{Slot: slot, Epoch: epoch, Now: func() int64 { return n.Now }}
 
 	return n
 }
 
 // Origin is who writes here.
-func (n *Node) Origin() Origin { return Origin{n.Writer.Slot, n.Writer.Epoch} }
+func (n *Node) Origin() crdt.Member { return crdt.Member{Slot: n.Writer.Slot, Epoch: n.Writer.Epoch} }
+
+func (n *Node) members() *crdt.Members {
+	live := n.Live
+	if live == nil {
+		live = []crdt.Member{n.Origin()}
+	}
+
+	return &crdt.Members{Self: n.Origin(), Live: live}
+}
 
 // Seen is what a stream that has been told everything has seen.
 func (n *Node) Seen() *crdt.Ctx {
@@ -44,13 +53,21 @@ func (n *Node) Seen() *crdt.Ctx {
 
 // Apply is the entity's, for a stream that has seen so much. Other streams hear of it.
 func (n *Node) Apply(u *crdt.Update, seen *crdt.Ctx) (d *crdt.Delta, lost bool, err error) {
+	return n.apply(u, seen, nil)
+}
+
+func (n *Node) apply(u *crdt.Update, seen *crdt.Ctx, own *Stream) (d *crdt.Delta, lost bool, err error) {
 	var changes crdt.Changes
 	d, lost, err = n.Entity.Apply(n.Writer, u, seen, &changes)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, s := range n.streams {
-		s.view.Note(&changes)
+		if s == own {
+			s.view.Own(n.Entity, u, d)
+		} else {
+			s.view.Note(&changes)
+		}
 	}
 
 	return d, lost, nil
@@ -108,7 +125,11 @@ func (n *Node) Hear(d *crdt.Delta) (inflated bool) {
 func (n *Node) Plain() *Plain {
 	n.t.Helper()
 
-	p, err := PlainOf(n.Entity.Value(n.members()))
+	value := n.Entity.Value(n.members())
+	if value == nil {
+		return NewPlain(n.kind)
+	}
+	p, err := PlainOf(value)
 	if err != nil {
 		n.t.Fatalf("slot %d: its value: %v", n.Writer.Slot, err)
 	}
@@ -145,9 +166,12 @@ type Stream struct {
 func NewStream(t T, n *Node) *Stream {
 	t.Helper()
 
-	s := &Stream{Node: n, Plain: NewPlain(0), view: new(crdt.View)}
+	s := &Stream{Node: n, view: new(crdt.View)}
+	var err error
+	if s.Plain, err = PlainOf(s.view.Begin(n.Entity, n.members())); err != nil {
+		t.Fatalf("slot %d: beginning: %v", n.Writer.Slot, err)
+	}
 	n.streams = append(n.streams, s)
-	s.Flush()
 
 	return s
 }
@@ -164,11 +188,10 @@ func (s *Stream) Say(u *crdt.Update) (lost bool) {
 func (s *Stream) say(u *crdt.Update) (*crdt.Delta, bool) {
 	s.t.Helper()
 
-	d, lost, err := s.Node.Apply(u, s.view.Seen())
+	d, lost, err := s.apply(u, s.view.Seen(), s)
 	if err != nil {
 		s.t.Fatalf("slot %d: %s: %v", s.Writer.Slot, Format(u), err)
 	}
-	s.view.Own(u, lost)
 	s.Plain.Said(u)
 
 	return d, lost
@@ -186,7 +209,11 @@ func (s *Stream) Flush() *crdt.Update {
 			s.t.Fatalf("slot %d: a user function with %s is told %s: %v", s.Writer.Slot, before, Format(u), err)
 		}
 	}
-	if got, want := s.Plain.String(), s.Node.Plain().String(); got != want {
+	has := s.Plain
+	if has.Kind == 0 {
+		has = NewPlain(s.kind) // as nobody can tell the difference
+	}
+	if got, want := has.String(), s.Node.Plain().String(); got != want {
 		s.t.Fatalf("slot %d: a user function with %s that is told %s has %s, but the value is %s",
 			s.Writer.Slot, before, Format(u), got, want)
 	}

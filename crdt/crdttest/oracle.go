@@ -16,12 +16,6 @@ type Oracle struct {
 	facts []fact
 }
 
-// Origin is the writer of an operation.
-type Origin struct {
-	Slot  crdt.Slot
-	Epoch crdt.Epoch
-}
-
 // place is a way into nested maps: the entries' keys with the kinds, which are part of an entry's identity.
 type place []step
 
@@ -46,7 +40,7 @@ type fact struct {
 	op     int
 	at     place
 	what   factKind
-	origin Origin
+	origin crdt.Member
 	key    crdt.Key // of an element; the value of a register
 	up     uint64
 	down   uint64
@@ -61,7 +55,7 @@ func NewOracle(k crdt.Kind) *Oracle { return &Oracle{kind: k} }
 // Apply takes an operation of which visible is what its replica knew and seen is what its stream had been shown: only that
 // can it remove. now is what its replica took for the time, in milliseconds. It returns the operation, which is visible
 // from then on where it happened; ok is false if nothing at all happened.
-func (o *Oracle) Apply(from Origin, u *crdt.Update, visible, seen Ops, now int64) (id int, ok bool) {
+func (o *Oracle) Apply(from crdt.Member, u *crdt.Update, visible, seen Ops, now int64) (id int, ok bool) {
 	a := &application{Oracle: o, id: o.ops, from: from, visible: visible.Clone(), seen: seen.Clone(), now: now}
 	o.ops++
 	a.visible.Add(a.id)
@@ -98,7 +92,7 @@ func (p place) contains(q place) bool {
 type application struct {
 	*Oracle
 	id            int
-	from          Origin
+	from          crdt.Member
 	visible, seen Ops
 	now           int64
 	did           bool
@@ -183,7 +177,7 @@ func (a *application) applyWrite(at place, u *crdt.Update) (made bool) {
 	}
 
 	write := fact{at: at, what: written, key: u.Value, clock: clock}
-	if wins != nil && (clock < wins.clock || clock == wins.clock && a.from.less(wins.origin)) {
+	if wins != nil && (clock < wins.clock || clock == wins.clock && less(a.from, wins.origin)) {
 		return a.lose(at, wins, write)
 	}
 	a.end(at, a.visible, func(f *fact) bool { return f.what == written })
@@ -269,7 +263,7 @@ func (a *application) anyOf(at place, meant func(*fact) bool) bool {
 func (o *Oracle) winner(visible Ops, at place) *fact {
 	var wins *fact
 	o.alive(visible, at, func(f *fact) {
-		if f.what == written && (wins == nil || wins.clock < f.clock || wins.clock == f.clock && !f.origin.less(wins.origin)) {
+		if f.what == written && (wins == nil || wins.clock < f.clock || wins.clock == f.clock && !less(f.origin, wins.origin)) {
 			wins = f
 		}
 	})
@@ -277,17 +271,18 @@ func (o *Oracle) winner(visible Ops, at place) *fact {
 	return wins
 }
 
-func (o Origin) less(p Origin) bool {
-	return cmp.Or(cmp.Compare(o.Slot, p.Slot), cmp.Compare(o.Epoch, p.Epoch)) < 0
+// less says which of two writers wins if their clocks are equal.
+func less(a, b crdt.Member) bool {
+	return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Epoch, b.Epoch)) < 0
 }
 
 // Value is what it is where the operations are visible, for a member self among the members that are there. Nil if nothing
 // ever happened to a value whose kind has to come with an operation.
-func (o *Oracle) Value(visible Ops, self Origin, live []Origin) *Plain {
+func (o *Oracle) Value(visible Ops, self crdt.Member, live []crdt.Member) *Plain {
 	return o.value(visible, nil, o.kind, self, live)
 }
 
-func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self Origin, live []Origin) *Plain {
+func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, live []crdt.Member) *Plain {
 	p := NewPlain(k)
 
 	var up, down uint64

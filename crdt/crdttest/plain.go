@@ -1,7 +1,6 @@
 package crdttest
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"math/bits"
@@ -269,7 +268,7 @@ func Format(u *crdt.Update) string {
 		return "nothing"
 	}
 
-	var b bytes.Buffer
+	var b strings.Builder
 	fmt.Fprintf(&b, "%s(", u.Kind)
 
 	switch u.Kind {
