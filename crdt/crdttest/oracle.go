@@ -3,6 +3,7 @@ package crdttest
 import (
 	"cmp"
 	"math"
+	"slices"
 
 	"github.com/dapr-entities/entities/crdt"
 )
@@ -45,7 +46,6 @@ type fact struct {
 	up     uint64
 	down   uint64
 	clock  int64
-	yes    bool
 	ended  Ops // by which operations
 }
 
@@ -125,7 +125,7 @@ func (a *application) apply(at place, k crdt.Kind, u *crdt.Update) (made bool) {
 			return false
 		}
 		a.end(at, a.visible, mine)
-		return a.make(fact{at: at, what: voted, yes: u.Self})
+		return u.Self && a.make(fact{at: at, what: voted})
 	case crdt.ORMap:
 		return a.applyMap(at, u)
 	default:
@@ -176,18 +176,19 @@ func (a *application) applyWrite(at place, u *crdt.Update) (made bool) {
 		}
 	}
 
-	write := fact{at: at, what: written, key: u.Value, clock: clock}
-	if wins != nil && (clock < wins.clock || clock == wins.clock && less(a.from, wins.origin)) {
-		return a.lose(at, wins, write)
-	}
-	a.end(at, a.visible, func(f *fact) bool { return f.what == written })
+	write := fact{at: at, what: written, key: u.Value, clock: clock, origin: a.from}
+	// A write that loses takes away nothing that it loses against. It stays in case that is removed, but of each writer
+	// only one does.
+	a.end(at, a.visible, func(f *fact) bool {
+		return f.what == written && (!f.after(&write) || f.origin == a.from && f.op != wins.op)
+	})
 
 	return a.make(write)
 }
 
-// lose is a write that does not become visible.
-func (a *application) lose(at place, _ *fact, write fact) bool {
-	return a.make(write)
+// after says which of two writes a register shows. Of one writer's with equal clocks it is the last one.
+func (f *fact) after(o *fact) bool {
+	return f.clock > o.clock || f.clock == o.clock && less(o.origin, f.origin)
 }
 
 func (a *application) applyMap(at place, u *crdt.Update) (made bool) {
@@ -199,24 +200,72 @@ func (a *application) applyMap(at place, u *crdt.Update) (made bool) {
 	}
 
 	for _, entry := range u.Changed {
-		inner := at.in(entry)
-		if !a.any(inner) {
-			continue // the entry was removed meanwhile
+		// A change of what was removed meanwhile, or is hidden by another kind, is ignored.
+		if inner := at.in(entry); a.shows(at, entry) && !u.Cleared && !slices.Contains(u.Removed, entry.Key) {
+			made = a.update(inner, entry.Update) || made
 		}
-		if !a.apply(inner, entry.Update.Kind, entry.Update) {
-			a.keep(inner)
-		}
-		made = true
 	}
 
 	for _, entry := range u.Put {
 		inner := at.in(entry)
-		a.keep(inner)
-		a.apply(inner, entry.Update.Kind, entry.Update)
-		made = true
+		switch {
+		case u.Cleared || slices.Contains(u.Removed, entry.Key):
+			// It is a new one even if others have changed the old one meanwhile, which then lives on in it.
+			visible, seen := a.visible, a.seen
+			a.visible, a.seen = Ops{}, Ops{}
+			a.visible.Add(a.id)
+			a.seen.Add(a.id)
+			a.keep(inner)
+			a.apply(inner, entry.Update.Kind, entry.Update)
+			a.visible, a.seen = visible, seen
+			made = true
+		case a.any(inner):
+			made = a.update(inner, entry.Update) || made
+		default:
+			a.keep(inner)
+			a.apply(inner, entry.Update.Kind, entry.Update)
+			made = true
+		}
 	}
 
 	return made
+}
+
+// update changes what is there, and leaves something that no removal can have seen, unless nothing was asked for.
+func (a *application) update(at place, u *crdt.Update) (made bool) {
+	switch {
+	case a.apply(at, u.Kind, u):
+		return true
+	case idle(u):
+		return false
+	default:
+		a.keep(at)
+		return true
+	}
+}
+
+func idle(u *crdt.Update) bool {
+	switch u.Kind {
+	case crdt.LWWRegister, crdt.Vote:
+		return false
+	case crdt.Flag:
+		return !u.On
+	default:
+		return u.Increment == 0 && u.Change == 0 && !u.Cleared &&
+			len(u.Removed)+len(u.Added)+len(u.Changed)+len(u.Put) == 0
+	}
+}
+
+// shows says whether the entry is there and no other kind hides it.
+func (a *application) shows(at place, e crdt.Entry) bool {
+	least := crdt.Kind(0)
+	a.alive(a.visible, at, func(f *fact) {
+		if len(f.at) > len(at) && f.at[len(at)].key == e.Key && (least == 0 || f.at[len(at)].kind < least) {
+			least = f.at[len(at)].kind
+		}
+	})
+
+	return least == e.Update.Kind
 }
 
 // keep makes the entry be there whatever becomes of its value.
@@ -259,11 +308,11 @@ func (a *application) anyOf(at place, meant func(*fact) bool) bool {
 	return found
 }
 
-// winner is the write that is visible in a register, if any. Of one writer's writes with equal clocks the last one wins.
+// winner is the write that is visible in a register, if any.
 func (o *Oracle) winner(visible Ops, at place) *fact {
 	var wins *fact
 	o.alive(visible, at, func(f *fact) {
-		if f.what == written && (wins == nil || wins.clock < f.clock || wins.clock == f.clock && !less(f.origin, wins.origin)) {
+		if f.what == written && (wins == nil || !wins.after(f)) {
 			wins = f
 		}
 	})
@@ -304,9 +353,6 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 		case switched:
 			p.On = true
 		case voted:
-			if !f.yes {
-				return
-			}
 			for _, member := range live {
 				if member == f.origin {
 					p.Votes++
