@@ -180,7 +180,7 @@ func TestZombieProcessRehomesExactlyDifference(t *testing.T) {
 
 			again := crdttest.NewNode(t, way.kind, 3, 1)
 			again.Hear(store.Entity.Full())
-			d, err := again.Entity.Rehome(own.Entity, r, again.Writer, nil)
+			d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestReceiptMakesRehomeExact(t *testing.T) {
 				t.Fatal(err)
 			}
 			again.Hear(store.Entity.Full())
-			d, err := again.Entity.Rehome(own.Entity, r, again.Writer, nil)
+			d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +234,7 @@ func TestReceiptMakesRehomeExact(t *testing.T) {
 				t.Errorf("%s became %s", before, p)
 			}
 			// What a receipt says was moved is not moved again.
-			d, err = again.Entity.Rehome(own.Entity, r, again.Writer, nil)
+			d, err = again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -291,7 +291,7 @@ func TestKillOfSealedOutDotBlocksRehome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := again.Entity.Rehome(own.Entity, r, again.Writer, nil)
+	d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestKillFollowsMovedDot(t *testing.T) {
 
 	again := crdttest.NewNode(t, crdt.ORSet, 3, 1)
 	again.Hear(store.Entity.Full())
-	d, err := again.Entity.Rehome(own.Entity, r, again.Writer, nil)
+	d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

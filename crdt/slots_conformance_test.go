@@ -344,7 +344,7 @@ func (w *world) rejoin(p *process) {
 		if r.Slot != old.Slot || r.Through != w.through(old) {
 			continue
 		}
-		d, err := p.Entity.Rehome(own, r, p.Writer, nil)
+		d, err := p.Entity.Rehome(own, old.Epoch, r, p.Writer, nil)
 		if err != nil {
 			w.t.Fatalf("re-homing: %v", err)
 		}
@@ -402,7 +402,9 @@ func (w *world) seal() {
 		w.t.Fatalf("sealing slot %d through %d: %v", slot, through, err)
 	}
 	w.sealed[slot] = through
-	w.receipts = append(w.receipts, receipt)
+	if receipt != nil {
+		w.receipts = append(w.receipts, receipt)
+	}
 	if d != nil {
 		w.tellAll(d)
 	}
