@@ -103,7 +103,7 @@ func drawMap(t *rapid.T, u *crdt.Update, p *Plain, depth int) {
 	}
 	for _, key := range drawKeys(t, "put", mapKeys, 1, 2) {
 		nested := entries[key]
-		if nested == nil { // otherwise it is merged into what is there
+		if nested == nil {
 			kinds := Kinds
 			if depth <= 1 {
 				kinds = slices.DeleteFunc(slices.Clone(Kinds), func(k crdt.Kind) bool { return k == crdt.ORMap })
@@ -114,13 +114,13 @@ func drawMap(t *rapid.T, u *crdt.Update, p *Plain, depth int) {
 	}
 }
 
-// drawNew draws what an entry is put with, which may be nothing but its kind.
+// drawNew draws what an entry is put with, which may be nothing but its kind. It is merged into what is there.
 func drawNew(t *rapid.T, p *Plain, depth int) *crdt.Update {
 	if rapid.IntRange(0, 3).Draw(t, "empty") == 0 {
 		return &crdt.Update{Kind: p.Kind}
 	}
 
-	u := drawUpdate(t, p.Kind, NewPlain(p.Kind), depth)
+	u := drawUpdate(t, p.Kind, p, depth)
 	u.Cleared, u.Removed, u.Changed = false, nil, nil
 
 	return u

@@ -1,6 +1,8 @@
 package crdttest
 
 import (
+	"slices"
+
 	"pgregory.net/rapid"
 
 	"github.com/dapr-entities/entities/crdt"
@@ -21,6 +23,7 @@ type Node struct {
 
 	t       T
 	kind    crdt.Kind
+	given   *crdt.Members
 	streams []*Stream
 }
 
@@ -41,7 +44,12 @@ func (n *Node) members() *crdt.Members {
 		live = []crdt.Member{n.Origin()}
 	}
 
-	return &crdt.Members{Self: n.Origin(), Live: live}
+	// Members are given away once and for all: new ones only if they have changed.
+	if n.given == nil || n.given.Self != n.Origin() || !slices.Equal(n.given.Live, live) {
+		n.given = &crdt.Members{Self: n.Origin(), Live: slices.Clone(live)}
+	}
+
+	return n.given
 }
 
 // Seen is what a stream that has been told everything has seen.
@@ -127,11 +135,21 @@ func (n *Node) Plain() *Plain {
 
 	value := n.Entity.Value(n.members())
 	if value == nil {
-		return NewPlain(n.kind)
+		return n.nothing()
 	}
 	p, err := PlainOf(value)
 	if err != nil {
 		n.t.Fatalf("slot %d: its value: %v", n.Writer.Slot, err)
+	}
+
+	return p
+}
+
+// nothing is the value of an entity that has none.
+func (n *Node) nothing() *Plain {
+	p := NewPlain(n.kind)
+	if n.kind == crdt.Vote {
+		p.Voters = uint32(len(n.members().Live))
 	}
 
 	return p
@@ -211,7 +229,7 @@ func (s *Stream) Flush() *crdt.Update {
 	}
 	has := s.Plain
 	if has.Kind == 0 {
-		has = NewPlain(s.kind) // as nobody can tell the difference
+		has = s.nothing() // as nobody can tell the difference
 	}
 	if got, want := has.String(), s.Node.Plain().String(); got != want {
 		s.t.Fatalf("slot %d: a user function with %s that is told %s has %s, but the value is %s",

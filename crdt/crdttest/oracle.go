@@ -177,6 +177,9 @@ func (a *application) applyWrite(at place, u *crdt.Update) (made bool) {
 	}
 
 	write := fact{at: at, what: written, key: u.Value, clock: clock, origin: a.from}
+	if len(at) == 0 && wins != nil && wins.after(&write) {
+		return false // where nothing is ever removed, it never matters
+	}
 	// A write that loses takes away nothing that it loses against. It stays in case that is removed, but of each writer
 	// only one does.
 	a.end(at, a.visible, func(f *fact) bool {

@@ -211,6 +211,12 @@ func (p *Plain) Said(u *crdt.Update) {
 	case crdt.Flag:
 		p.On = p.On || u.On
 	case crdt.Vote:
+		// A user function counts its own vote at once.
+		if u.Self && !p.Self {
+			p.Votes++
+		} else if !u.Self && p.Self && p.Votes > 0 {
+			p.Votes--
+		}
 		p.Self = u.Self
 	case crdt.ORMap:
 		if u.Cleared {
