@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
@@ -33,6 +33,7 @@ const (
 	streamedInPath  = "/cloudstate.action.ActionProtocol/handleStreamedIn"
 	streamedOutPath = "/cloudstate.action.ActionProtocol/handleStreamedOut"
 	streamedPath    = "/cloudstate.action.ActionProtocol/handleStreamed"
+	replicatedPath  = "/cloudstate.crdt.Crdt/handle"
 )
 
 var shapes = map[string]struct{ in, out func() proto.Message }{
@@ -45,13 +46,15 @@ var shapes = map[string]struct{ in, out func() proto.Message }{
 	streamedInPath:  {newActionCommand, newActionResponse},
 	streamedOutPath: {newActionCommand, newActionResponse},
 	streamedPath:    {newActionCommand, newActionResponse},
+	replicatedPath: {func() proto.Message { return new(crdt.CrdtStreamIn) },
+		func() proto.Message { return new(crdt.CrdtStreamOut) }},
 }
 
 func newActionCommand() proto.Message  { return new(action.ActionCommand) }
 func newActionResponse() proto.Message { return new(action.ActionResponse) }
 
 // interceptor stands between a component and a user function and notes every message. It leaves out which extensions the
-// component knows, so that what passes is the plain protocol, and what withoutReplicated leaves out.
+// component knows, so that what passes is the plain protocol, and the services that the component does not serve.
 type interceptor struct {
 	address string
 	to      *grpc.ClientConn
@@ -175,21 +178,13 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 			}
 			i.note(func() { x.out = append(x.out, m) })
 			if spec, ok := m.(*cloudstate.EntitySpec); ok {
-				data, _ = proto.Marshal(withoutReplicated(spec))
+				data, _ = proto.Marshal(served(spec))
 			}
 		}
 		if err := from.SendMsg(&data); err != nil {
 			return err
 		}
 	}
-}
-
-// withoutReplicated leaves out the services that a later version of the component serves: this one refuses a user function
-// that announces them, for then it would lack what it relies on.
-func withoutReplicated(spec *cloudstate.EntitySpec) *cloudstate.EntitySpec {
-	served := proto.CloneOf(spec)
-	served.Entities = slices.DeleteFunc(served.Entities, func(e *cloudstate.Entity) bool { return e.GetEntityType() == "cloudstate.crdt.Crdt" })
-	return served
 }
 
 func (i *interceptor) note(f func()) {
