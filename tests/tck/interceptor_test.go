@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
@@ -38,6 +39,7 @@ const (
 
 var shapes = map[string]struct{ in, out func() proto.Message }{
 	discoverPath: {func() proto.Message { return new(cloudstate.ProxyInfo) }, func() proto.Message { return new(cloudstate.EntitySpec) }},
+	reportPath:   {func() proto.Message { return new(cloudstate.UserFunctionError) }, func() proto.Message { return new(emptypb.Empty) }},
 	eventPath: {func() proto.Message { return new(eventsourced.EventSourcedStreamIn) },
 		func() proto.Message { return new(eventsourced.EventSourcedStreamOut) }},
 	valuePath: {func() proto.Message { return new(valueentity.ValueEntityStreamIn) },
@@ -60,8 +62,8 @@ type interceptor struct {
 	to      *grpc.ClientConn
 
 	mu    sync.Mutex
-	calls []*exchange // not yet taken
-	bell  chan struct{}
+	calls []*exchange   // not yet taken
+	bell  chan struct{} // closed and replaced when something happens
 }
 
 // exchange is one call of the protocol.
@@ -74,6 +76,9 @@ type exchange struct {
 	cancelled       bool
 	ended           error
 	inTaken, outNum int
+
+	// says is what the test plays, if it is the user function.
+	says chan line
 }
 
 // intercept serves until the test ends.
@@ -87,7 +92,7 @@ func intercept(t *testing.T, target string) *interceptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &interceptor{address: l.Addr().String(), to: to, bell: make(chan struct{}, 1)}
+	i := &interceptor{address: l.Addr().String(), to: to, bell: make(chan struct{})}
 	server := grpc.NewServer(grpc.UnknownServiceHandler(i.handle), grpc.ForceServerCodec(raw{}))
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) })
@@ -189,12 +194,10 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 
 func (i *interceptor) note(f func()) {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	f()
-	i.mu.Unlock()
-	select {
-	case i.bell <- struct{}{}:
-	default:
-	}
+	close(i.bell)
+	i.bell = make(chan struct{})
 }
 
 // await polls until ok, under the mutex.
@@ -204,13 +207,13 @@ func (i *interceptor) await(t *testing.T, d time.Duration, what string, ok func(
 	defer late.Stop()
 	for {
 		i.mu.Lock()
-		done := ok()
+		done, bell := ok(), i.bell
 		i.mu.Unlock()
 		if done {
 			return
 		}
 		select {
-		case <-i.bell:
+		case <-bell:
 		case <-late.C:
 			t.Fatalf("%s did not happen within %v", what, d)
 		}
