@@ -126,6 +126,8 @@ func TestViolations(t *testing.T) {
 	p.next(t, discoverPath)
 	t.Run("X-P04 event sourced", func(t *testing.T) { p.testViolations(t, p.eventSourcedKind(), p.eventViolations(t)) })
 	t.Run("X-P05 value", func(t *testing.T) { p.testViolations(t, p.valueKind(), p.valueViolations(t)) })
+	t.Run("odd answers", p.testOddAnswers)
+	t.Run("X-P15 action", p.testActionViolations)
 }
 
 func (p *theatre) testViolations(t *testing.T, k *kindOfEntity, violations []violation) {
