@@ -73,7 +73,7 @@ func compare(e *def.Entity) (problems []error) {
 		handled[rpc.Name()] = true
 		switch {
 		case rpc.IsStreamingClient() == m.StreamedIn && rpc.IsStreamingServer() == m.StreamedOut:
-		case e.Type != def.Action:
+		case e.Type != def.Action && e.Type != def.Replicated:
 			report("command %s: the protobuf method is streamed, which entities of this kind cannot be", m.Name)
 		default:
 			report("method %s: the handler is %s, the protobuf method is %s", m.Name,

@@ -19,6 +19,7 @@ import (
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
@@ -112,6 +113,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	cloudstate.RegisterEntityDiscoveryServer(server, &discovery{spec: spec, peer: &streams.peer, log: s.config.Logger})
 	eventsourced.RegisterEventSourcedServer(server, eventSourced{streams: streams})
 	valueentity.RegisterValueEntityServer(server, valueEntity{streams: streams})
+	crdt.RegisterCrdtServer(server, replicated{streams: streams})
 	action.RegisterActionProtocolServer(server, actions{streams: streams})
 	grpc_health_v1.RegisterHealthServer(server, health)
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/session"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
@@ -41,7 +42,7 @@ type eventSourced struct {
 }
 
 func (s eventSourced) Handle(stream grpc.BidiStreamingServer[eventsourced.EventSourcedStreamIn, eventsourced.EventSourcedStreamOut]) error {
-	return serve(s.streams, stream, session.NewEventSourced(s.entities, s.announced(), s.log).Step)
+	return serve(s.streams, stream, answered(stream, session.NewEventSourced(s.entities, s.announced(), s.log).Step))
 }
 
 // valueEntity serves the streams of value entities.
@@ -51,7 +52,32 @@ type valueEntity struct {
 }
 
 func (s valueEntity) Handle(stream grpc.BidiStreamingServer[valueentity.ValueEntityStreamIn, valueentity.ValueEntityStreamOut]) error {
-	return serve(s.streams, stream, session.NewValue(s.entities, s.announced(), s.log).Step)
+	return serve(s.streams, stream, answered(stream, session.NewValue(s.entities, s.announced(), s.log).Step))
+}
+
+// replicated serves the streams of replicated entities.
+type replicated struct {
+	crdt.UnimplementedCrdtServer
+	*streams
+}
+
+func (s replicated) Handle(stream grpc.BidiStreamingServer[crdt.CrdtStreamIn, crdt.CrdtStreamOut]) error {
+	live := session.NewReplicated(s.entities, s.announced(), s.log)
+	return serve(s.streams, stream, func(in *crdt.CrdtStreamIn) (bool, error) { return live.Step(stream.Context(), in, stream.Send) })
+}
+
+// answered sends what step answers: one message at most.
+func answered[In, Out any](
+	stream grpc.BidiStreamingServer[In, Out],
+	step func(context.Context, *In) (*Out, bool),
+) func(*In) (bool, error) {
+	return func(in *In) (more bool, err error) {
+		out, more := step(stream.Context(), in)
+		if out != nil {
+			err = stream.Send(out)
+		}
+		return more, err
+	}
 }
 
 // announced is what the proxy understands.
@@ -62,9 +88,9 @@ func (s *streams) announced() session.Peer {
 	return session.Peer{}
 }
 
-// serve is one entity's stream, whose messages step answers. A worker reads and takes the turns, so that a stop need not
+// serve is one entity's stream, whose messages step answers; more is false after the last. A worker reads and takes the turns, so that a stop need not
 // wait for the next message of an idle stream; the return of serve then ends the worker's read.
-func serve[In, Out any](s *streams, stream grpc.BidiStreamingServer[In, Out], step func(context.Context, *In) (*Out, bool)) error {
+func serve[In, Out any](s *streams, stream grpc.BidiStreamingServer[In, Out], step func(*In) (more bool, err error)) error {
 	var (
 		turn  sync.Mutex // held while a message is being answered
 		ended bool       // guarded by turn
@@ -88,11 +114,8 @@ func serve[In, Out any](s *streams, stream grpc.BidiStreamingServer[In, Out], st
 				if ended {
 					return errStopping
 				}
-				var out *Out
-				if out, more = step(stream.Context(), in); out != nil {
-					return stream.Send(out)
-				}
-				return nil
+				more, err = step(in)
+				return err
 			}()
 			if err != nil {
 				result = err

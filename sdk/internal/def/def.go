@@ -37,6 +37,8 @@ type Entity struct {
 	Act func(context.Context, Invocation) *Response
 	// Value is nil for other types.
 	Value Value
+	// Replicate makes the replicated entity with that id, without data. Nil for other types. It does not panic.
+	Replicate func(id string) (Replica, error)
 }
 
 // Method is one command for discovery. Input and Output are protobuf message names, or names of JSON types; then In or
@@ -47,7 +49,8 @@ type Method struct {
 	In, Out       protoreflect.MessageDescriptor
 	// EventNamed says that Input is the name of an event.
 	EventNamed bool
-	// StreamedIn and StreamedOut: any number of inputs, or of replies. Actions only.
+	// StreamedIn and StreamedOut: any number of inputs, or of replies. Entities have no streamed inputs, and only
+	// replicated ones streamed replies.
 	StreamedIn, StreamedOut bool
 	// Eventing is what the Go options say; nil for nothing.
 	Eventing *cloudstate.Eventing
@@ -96,6 +99,8 @@ type Command struct {
 	Key      string
 	// Sequence of the entity before the command.
 	Sequence int64
+	// Streamed says that the caller takes any number of replies. Replicated entities only.
+	Streamed bool
 }
 
 // Result is what a command came to: Reply, Forward or Failure.
@@ -108,6 +113,12 @@ type Result struct {
 	Events   []Event
 	// Change is nil if the turn left the value of a value entity alone.
 	Change *Change
+	// Write is nil if the turn left a replicated entity alone.
+	Write *Write
+	// Watcher of a streamed command that goes on. Its first Reply may be nil.
+	Watcher Watcher
+	// Ended says that a streamed command is over.
+	Ended bool
 	// Effects in the order in which they were asked for. An entity that fails has none.
 	Effects []Effect
 }

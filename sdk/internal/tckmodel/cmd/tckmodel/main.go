@@ -11,6 +11,7 @@ import (
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel/action"
+	"github.com/dapr-entities/entities/sdk/internal/tckmodel/crdt"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel/eventlogeventing"
 	"github.com/dapr-entities/entities/sdk/internal/tckmodel/valueentity"
 )
@@ -29,6 +30,7 @@ func run(ctx context.Context) error {
 	definitions := []sdk.Definition{
 		tckmodel.Model, tckmodel.Two, tckmodel.Configured,
 		valueentity.Model, valueentity.Two, valueentity.Configured,
+		crdt.Model, crdt.Two, crdt.Configured,
 	}
 	definitions = append(definitions, action.Definitions()...)
 	definitions = append(definitions, eventlogeventing.Definitions()...)
