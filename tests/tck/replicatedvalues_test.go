@@ -181,7 +181,7 @@ func (s step) updateJSON(kind string) string {
 		return object + fmt.Sprintf(`{"add":%q}}`, value)
 	case "LWWRegister":
 		if parts := strings.Fields(value); len(parts) == 3 {
-			return object + fmt.Sprintf(`{"value":%q,"clock":{"clockType":%q,"customClockValue":%q}}}`, parts[0], parts[1], parts[2])
+			return object + fmt.Sprintf(`{"value":%q,"clock":{"clockType":%d,"customClockValue":%q}}}`, parts[0], crdt.CrdtClock_value[parts[1]], parts[2])
 		}
 		return object + fmt.Sprintf(`{"value":%q}}`, value)
 	case "Flag":
@@ -201,11 +201,9 @@ func (s step) updateJSON(kind string) string {
 	}
 }
 
+// counted ends the Update of a counter. The model's enumerations have the protocol's numbers, if not its names.
 func counted(field, n, consistency string) string {
-	if consistency == "" {
-		consistency = "LOCAL"
-	}
-	return fmt.Sprintf(`{%q:%q},"writeConsistency":%q}`, field, n, consistency)
+	return fmt.Sprintf(`{%q:%q},"writeConsistency":%d}`, field, n, crdt.CrdtWriteConsistency_value[consistency])
 }
 
 // replicatedRequest is a Request to an entity, whose id says of which kind it is.

@@ -30,7 +30,6 @@ type service struct {
 
 	// partial allows the user function to lack services, whose cases are then skipped.
 	partial bool
-	own     bool
 }
 
 // proxyInfo is what Cloudstate's proxy said: it knows of no extension.
@@ -79,9 +78,6 @@ func (s *service) entity(t *testing.T, name string) *cloudstate.Entity {
 	return nil
 }
 
-// sdkReplicates says whether the model services of our SDK have replicated entities.
-const sdkReplicates = false
-
 // TestService is the service half.
 func TestService(t *testing.T) {
 	if address := os.Getenv("TCK_SERVICE"); address != "" {
@@ -90,9 +86,7 @@ func TestService(t *testing.T) {
 		s.testService(t)
 		return
 	}
-	s := connect(t, startModel(t))
-	s.own = true
-	s.testService(t)
+	connect(t, startModel(t)).testService(t)
 }
 
 func (s *service) testService(t *testing.T) {
@@ -100,12 +94,7 @@ func (s *service) testService(t *testing.T) {
 	t.Run("event sourced", func(t *testing.T) { testEventSourced(t, s) })
 	t.Run("value", func(t *testing.T) { testValue(t, s) })
 	t.Run("action", func(t *testing.T) { testAction(t, s) })
-	t.Run("replicated", func(t *testing.T) {
-		if s.own && !sdkReplicates {
-			t.Skip("our SDK has no conformance model of replicated entities: see sdkReplicates")
-		}
-		testReplicated(t, s)
-	})
+	t.Run("replicated", func(t *testing.T) { testReplicated(t, s) })
 }
 
 // testDiscovery asks again, as every restarted proxy does.
