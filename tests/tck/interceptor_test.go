@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -235,6 +236,13 @@ func (i *interceptor) next(t *testing.T, path string) *exchange {
 		return false
 	})
 	return x
+}
+
+// waiting reports whether there is a call of a method that was not taken.
+func (i *interceptor) waiting(path string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.ContainsFunc(i.calls, func(x *exchange) bool { return x.path == path })
 }
 
 // quiet holds if nothing happened that no case has looked at.

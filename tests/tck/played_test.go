@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,9 @@ import (
 type played struct {
 	*interceptor
 	spec *cloudstate.EntitySpec
+
+	// improvise, if it is there, answers every message of an entity's stream.
+	improvise atomic.Pointer[func(x *exchange, m proto.Message)]
 
 	mu      sync.Mutex // guards server
 	server  *grpc.Server
@@ -115,6 +119,9 @@ func (f *played) handle(_ any, from grpc.ServerStream) error {
 				x.say(f.spec)
 			case reportPath:
 				x.say(new(emptypb.Empty))
+			}
+			if answer := f.improvise.Load(); answer != nil && entity {
+				(*answer)(x, m)
 			}
 		}
 	})
