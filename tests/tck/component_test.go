@@ -89,7 +89,11 @@ func (p *proxy) start(t *testing.T, s *system, options harness.HostOptions) {
 	metadata := map[string]string{"userFunction": p.interceptor.address, "gatewayAddress": gateway}
 	maps.Copy(metadata, options.Metadata)
 	options.Metadata = metadata
-	options.ActorTypes = []string{"EventSourcedTckModel", "EventSourcedTwo", "EventSourcedConfigured", "ValueEntityTckModel", "ValueEntityTwo", "ValueEntityConfigured"}
+	if options.ActorTypes == nil {
+		options.ActorTypes = []string{
+			"EventSourcedTckModel", "EventSourcedTwo", "EventSourcedConfigured", "ValueEntityTckModel", "ValueEntityTwo", "ValueEntityConfigured",
+		}
+	}
 	if p.host, err = s.StartHost(ctx, options); err != nil {
 		t.Fatal(err)
 	}

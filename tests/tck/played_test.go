@@ -188,9 +188,14 @@ func startTheatre(t *testing.T, extensions ...string) *theatre {
 // newTheatre has a user function, which nobody looks at yet.
 func newTheatre(t *testing.T, extensions ...string) *theatre {
 	t.Helper()
-	model := connect(t, startModel(t))
-	f := perform(t, model.spec, extensions...)
-	return &theatre{&proxy{service: model, interceptor: f.interceptor}, f}
+	return stage(t, connect(t, startModel(t)).spec, extensions...)
+}
+
+// stage is newTheatre with services of its own.
+func stage(t *testing.T, spec *cloudstate.EntitySpec, extensions ...string) *theatre {
+	t.Helper()
+	f := perform(t, spec, extensions...)
+	return &theatre{&proxy{service: &service{spec: spec, messages: newMessages(t, spec)}, interceptor: f.interceptor}, f}
 }
 
 // called is a call by gRPC that is under way.
