@@ -114,19 +114,19 @@ func (p problem) json() []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// writeError answers an HTTP request. A failure without a code is a text as it is, as in Cloudstate; everything else says
-// its code.
+// writeError answers an HTTP request. A failure without a code is a text as it is, as in Cloudstate, whether a handler
+// said it or the component had to say it for one that broke the protocol; everything else says its code.
 func writeError(w http.ResponseWriter, err error) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff") // the texts may hold anything
 	if f, ok := errors.AsType[*failure](err); ok {
 		replyHeaders(h, f.outcome, true)
-		if f.outcome.Failure.Code == actors.Unknown {
-			h.Set("Content-Type", "text/plain; charset=utf-8")
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = w.Write([]byte(f.Error())) // whoever asked may have gone
-			return
-		}
+	}
+	if e := public(err); e.Code == actors.Unknown {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write([]byte(e.Message)) // whoever asked may have gone
+		return
 	}
 	if r, ok := errors.AsType[*refusal](err); ok && len(r.allow) > 0 {
 		h.Set("Allow", strings.Join(r.allow, ", "))

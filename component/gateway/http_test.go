@@ -106,6 +106,7 @@ func TestHTTPErrors(t *testing.T) {
 		body        string // as above
 	}{
 		{actors.Outcome{Failure: actors.Errorf(actors.Unknown, "expected failure")}, nil, 500, "text/plain; charset=utf-8", "expected failure"},
+		{actors.Outcome{}, actors.Errorf(actors.Unknown, "Unexpected entity reply"), 500, "text/plain; charset=utf-8", "Unexpected entity reply"},
 		{actors.Outcome{Failure: actors.Errorf(actors.FailedPrecondition, "closed")}, nil, 400, "application/problem+json",
 			`{"type":"about:blank","title":"Bad Request","status":400,"detail":"closed","code":"FAILED_PRECONDITION"}`},
 		{actors.Outcome{Failure: actors.Errorf(actors.Unimplemented, "not yet")}, nil, 501, "application/problem+json", "…UNIMPLEMENTED"},

@@ -187,25 +187,39 @@ func (s *session) unexpected(out said, method string, id int64) error {
 	texts := s.function.dialect.texts()
 	switch {
 	case out.reply != nil:
-		return s.violation(texts.reply, fmt.Sprintf("a reply to command %d", out.reply.GetCommandId()), method, id)
-	case out.failure != nil:
-		of := out.failure.GetCommandId()
-		err := s.violation(texts.failure, fmt.Sprintf("failure of command %d: %s", of, out.failure.GetDescription()), method, id)
-		if s.function.codes && (of == id || of == 0) {
-			// A support library that knows of codes sends no top-level failure that its caller should not read.
-			return s.function.failure(out.failure)
+		of := out.reply.GetCommandId()
+		err := s.violation(texts.reply, fmt.Sprintf("a reply to command %d", of), method, id)
+		if 0 < of && of < id {
+			// Said twice, before the command at hand was there: that one is not to pay for it.
+			return fmt.Errorf("%w: %w", engine.ErrSessionLost, err)
 		}
 		return err
+	case out.failure != nil:
+		of := out.failure.GetCommandId()
+		detail := fmt.Sprintf("failure of command %d: %s", of, out.failure.GetDescription())
+		if s.function.codes && (of == id || of == 0) {
+			// A support library that knows of codes sends no top-level failure that its caller should not read, and needs no
+			// report of what it did on purpose.
+			s.abandon(texts.failure, detail, method, id)
+			return s.function.failure(out.failure)
+		}
+		return s.violation(texts.failure, detail, method, id)
 	default:
 		return s.violation(texts.message, "neither a reply nor a failure", method, id)
 	}
 }
 
-// violation ends the session. The caller gets the text, the log gets the detail.
+// violation ends the session. The caller gets the text; the log and the user function get the detail.
 func (s *session) violation(text, detail, method string, id int64) error {
+	s.abandon(text, detail, method, id)
+	s.function.client.Report(fmt.Sprintf("the user function broke the protocol when it answered command %d, %s of %s: %s", id, method, s.ref(), detail))
+	return &actors.Error{Code: actors.Unknown, Message: text}
+}
+
+// abandon ends the session because of what the user function said.
+func (s *session) abandon(text, detail, method string, id int64) {
 	s.function.log.Warn("the user function broke the protocol: "+text, keyID, s.id, keyMethod, method, keyCommandID, id, keyDetail, detail)
 	s.halfClose()
-	return &actors.Error{Code: actors.Unknown, Message: text}
 }
 
 // terminated is for a stream that the user function gave up.

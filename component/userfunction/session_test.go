@@ -364,6 +364,53 @@ func TestReplyOfAnotherType(t *testing.T) {
 	}
 }
 
+// TestViolationsAreReported has the user function told what it did wrong, unless it meant to.
+func TestViolationsAreReported(t *testing.T) {
+	t.Parallel()
+	const told = "the user function broke the protocol when it answered command 1, Add of shop.Cart1/c1: "
+	for name, c := range map[string]struct {
+		extensions []string
+		step       step
+		want       []string
+	}{
+		"another command":    {nil, answer(func(r *reply) { r.CommandId = 9 }), []string{told + "a reply to command 9"}},
+		"untyped event":      {nil, answer(func(r *reply) { r.Events = []*anypb.Any{{}} }), []string{told + "event 1 of 1 has no type URL"}},
+		"failure":            {nil, topLevel(&cloudstate.Failure{CommandId: 1, Description: "boom"}), []string{told + "failure of command 1: boom"}},
+		"failure with codes": {[]string{"codes"}, topLevel(&cloudstate.Failure{CommandId: 1, Description: "boom"}), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &scripted{spec: spec(c.extensions, "Cart1"), handle: follow(c.step)}
+			r := run(t, Config{Address: f.start(t, "")})
+			s := r.open(t, engine.Start{Ref: ref("c1")})
+			defer s.Close()
+			if got, err := s.Handle(t.Context(), turn("Add", "tea")); err == nil {
+				t.Errorf("got %+v", got)
+			}
+			eventually(t, "reported", func() bool { return len(f.reports()) == len(c.want) })
+			r.stop()
+			if diff := cmp.Diff(c.want, f.reports()); diff != "" {
+				t.Errorf("reports (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestReplyGivenTwice leaves the next command alone: it may be given to another session.
+func TestReplyGivenTwice(t *testing.T) {
+	t.Parallel()
+	f := &scripted{spec: spec(nil, "Cart1"), handle: follow(func(l *wire, c *cloudstate.Command) error { return errors.Join(ok(l, c), ok(l, c)) })}
+	r := run(t, Config{Address: f.start(t, "")})
+	s := r.open(t, engine.Start{Ref: ref("c1")})
+	defer s.Close()
+	if _, err := s.Handle(t.Context(), turn("Add", "tea")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Handle(t.Context(), turn("Add", "tea")); !errors.Is(err, engine.ErrSessionLost) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 // TestStreamLimit has as many sessions as the user function allows; one more fails, and discovery goes on.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,6 +42,7 @@ func startModel(t *testing.T) string {
 type proxy struct {
 	*service
 	*interceptor
+	host    *harness.Host
 	gateway *grpc.ClientConn
 	url     string
 }
@@ -49,31 +51,56 @@ type proxy struct {
 func startProxy(t *testing.T, address string) *proxy {
 	t.Helper()
 	p := &proxy{service: connect(t, address), interceptor: intercept(t, address)}
-	cluster := harness.Test(t, harness.ClusterConfig{})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	p.start(t, startSystem(t), harness.HostOptions{Journal: "memory:"})
+	return p
+}
+
+// system is what the hosts of entities have in common.
+type system struct {
+	*harness.Cluster
+	placement string
+}
+
+func startSystem(t *testing.T) *system {
+	t.Helper()
+	s := &system{Cluster: harness.Test(t, harness.ClusterConfig{})}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	placement, err := cluster.StartPlacement(ctx)
+	placement, err := s.StartPlacement(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.placement = placement.Address
+	return s
+}
+
+// start puts a component with its sidecar in front of the user function.
+func (p *proxy) start(t *testing.T, s *system, options harness.HostOptions) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gateway := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	p.url = "http://" + gateway
-	if _, err := cluster.StartHost(ctx, harness.HostOptions{
-		Placement: placement.Address, Journal: "memory:",
-		Metadata:   map[string]string{"userFunction": p.interceptor.address, "gatewayAddress": gateway},
-		ActorTypes: []string{"EventSourcedTckModel", "EventSourcedTwo", "EventSourcedConfigured", "ValueEntityTckModel", "ValueEntityTwo", "ValueEntityConfigured"},
-	}); err != nil {
+	options.Placement = s.placement
+	metadata := map[string]string{"userFunction": p.interceptor.address, "gatewayAddress": gateway}
+	maps.Copy(metadata, options.Metadata)
+	options.Metadata = metadata
+	if options.ActorTypes == nil {
+		options.ActorTypes = []string{
+			"EventSourcedTckModel", "EventSourcedTwo", "EventSourcedConfigured", "ValueEntityTckModel", "ValueEntityTwo", "ValueEntityConfigured",
+		}
+	}
+	if p.host, err = s.StartHost(ctx, options); err != nil {
 		t.Fatal(err)
 	}
 	if p.gateway, err = grpc.NewClient(gateway, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.gateway.Close() })
-	return p
 }
 
 // call is a unary call by gRPC; the answer is in the JSON form of protobuf.

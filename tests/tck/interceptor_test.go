@@ -16,9 +16,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
@@ -33,10 +35,12 @@ const (
 	streamedInPath  = "/cloudstate.action.ActionProtocol/handleStreamedIn"
 	streamedOutPath = "/cloudstate.action.ActionProtocol/handleStreamedOut"
 	streamedPath    = "/cloudstate.action.ActionProtocol/handleStreamed"
+	replicatedPath  = "/cloudstate.crdt.Crdt/handle"
 )
 
 var shapes = map[string]struct{ in, out func() proto.Message }{
 	discoverPath: {func() proto.Message { return new(cloudstate.ProxyInfo) }, func() proto.Message { return new(cloudstate.EntitySpec) }},
+	reportPath:   {func() proto.Message { return new(cloudstate.UserFunctionError) }, func() proto.Message { return new(emptypb.Empty) }},
 	eventPath: {func() proto.Message { return new(eventsourced.EventSourcedStreamIn) },
 		func() proto.Message { return new(eventsourced.EventSourcedStreamOut) }},
 	valuePath: {func() proto.Message { return new(valueentity.ValueEntityStreamIn) },
@@ -45,20 +49,22 @@ var shapes = map[string]struct{ in, out func() proto.Message }{
 	streamedInPath:  {newActionCommand, newActionResponse},
 	streamedOutPath: {newActionCommand, newActionResponse},
 	streamedPath:    {newActionCommand, newActionResponse},
+	replicatedPath: {func() proto.Message { return new(crdt.CrdtStreamIn) },
+		func() proto.Message { return new(crdt.CrdtStreamOut) }},
 }
 
 func newActionCommand() proto.Message  { return new(action.ActionCommand) }
 func newActionResponse() proto.Message { return new(action.ActionResponse) }
 
 // interceptor stands between a component and a user function and notes every message. It leaves out which extensions the
-// component knows, so that what passes is the plain protocol, and what withoutReplicated leaves out.
+// component knows, so that what passes is the plain protocol, and the services that the component does not serve.
 type interceptor struct {
 	address string
 	to      *grpc.ClientConn
 
 	mu    sync.Mutex
-	calls []*exchange // not yet taken
-	bell  chan struct{}
+	calls []*exchange   // not yet taken
+	bell  chan struct{} // closed and replaced when something happens
 }
 
 // exchange is one call of the protocol.
@@ -71,6 +77,9 @@ type exchange struct {
 	cancelled       bool
 	ended           error
 	inTaken, outNum int
+
+	// says is what the test plays, if it is the user function.
+	says chan line
 }
 
 // intercept serves until the test ends.
@@ -84,7 +93,7 @@ func intercept(t *testing.T, target string) *interceptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &interceptor{address: l.Addr().String(), to: to, bell: make(chan struct{}, 1)}
+	i := &interceptor{address: l.Addr().String(), to: to, bell: make(chan struct{})}
 	server := grpc.NewServer(grpc.UnknownServiceHandler(i.handle), grpc.ForceServerCodec(raw{}))
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) })
@@ -175,7 +184,7 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 			}
 			i.note(func() { x.out = append(x.out, m) })
 			if spec, ok := m.(*cloudstate.EntitySpec); ok {
-				data, _ = proto.Marshal(withoutReplicated(spec))
+				data, _ = proto.Marshal(served(spec))
 			}
 		}
 		if err := from.SendMsg(&data); err != nil {
@@ -184,22 +193,12 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 	}
 }
 
-// withoutReplicated leaves out the services that a later version of the component serves: this one refuses a user function
-// that announces them, for then it would lack what it relies on.
-func withoutReplicated(spec *cloudstate.EntitySpec) *cloudstate.EntitySpec {
-	served := proto.CloneOf(spec)
-	served.Entities = slices.DeleteFunc(served.Entities, func(e *cloudstate.Entity) bool { return e.GetEntityType() == "cloudstate.crdt.Crdt" })
-	return served
-}
-
 func (i *interceptor) note(f func()) {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	f()
-	i.mu.Unlock()
-	select {
-	case i.bell <- struct{}{}:
-	default:
-	}
+	close(i.bell)
+	i.bell = make(chan struct{})
 }
 
 // await polls until ok, under the mutex.
@@ -209,13 +208,13 @@ func (i *interceptor) await(t *testing.T, d time.Duration, what string, ok func(
 	defer late.Stop()
 	for {
 		i.mu.Lock()
-		done := ok()
+		done, bell := ok(), i.bell
 		i.mu.Unlock()
 		if done {
 			return
 		}
 		select {
-		case <-i.bell:
+		case <-bell:
 		case <-late.C:
 			t.Fatalf("%s did not happen within %v", what, d)
 		}
@@ -237,6 +236,13 @@ func (i *interceptor) next(t *testing.T, path string) *exchange {
 		return false
 	})
 	return x
+}
+
+// waiting reports whether there is a call of a method that was not taken.
+func (i *interceptor) waiting(path string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.ContainsFunc(i.calls, func(x *exchange) bool { return x.path == path })
 }
 
 // quiet holds if nothing happened that no case has looked at.

@@ -24,6 +24,7 @@ func (p *proxy) testProxy(t *testing.T) {
 	t.Run("event sourced", p.testEventSourced)
 	t.Run("value", p.testValue)
 	t.Run("action", p.testAction)
+	t.Run("replicated", p.testReplicated)
 	t.Run("eventing", p.testEventing)
 	t.Run("beyond", p.testBeyond)
 }
@@ -34,8 +35,10 @@ func (p *proxy) testInfo(t *testing.T) {
 	if got.GetProtocolMajorVersion() != 0 || got.GetProtocolMinorVersion() != 2 || got.GetProxyName() == "" || got.GetProxyVersion() == "" {
 		t.Errorf("got %v", got)
 	}
-	// Replicated entities are served by a later version.
 	want := []string{actionType, eventSourcedType, valueEntity}
+	if componentReplicates {
+		want = []string{actionType, replicatedType, eventSourcedType, valueEntity}
+	}
 	if diff := cmp.Diff(want, slices.Sorted(slices.Values(got.GetSupportedEntityTypes()))); diff != "" {
 		t.Error(diff)
 	}
@@ -50,12 +53,12 @@ func (p *proxy) testReflection(t *testing.T) {
 	}
 	const host = "tck.example"
 	names := []string{"grpc.reflection.v1alpha.ServerReflection"}
-	var served []string
-	for _, e := range withoutReplicated(p.spec).GetEntities() {
-		served = append(served, e.GetServiceName())
+	var services []string
+	for _, e := range served(p.spec).GetEntities() {
+		services = append(services, e.GetServiceName())
 	}
-	slices.Sort(served)
-	names = append(names, served...)
+	slices.Sort(services)
+	names = append(names, services...)
 	for _, request := range []*reflection.ServerReflectionRequest{
 		{Host: host, MessageRequest: &reflection.ServerReflectionRequest_ListServices{}},
 		{Host: host, MessageRequest: &reflection.ServerReflectionRequest_ListServices{ListServices: "nonsense.blabla."}},

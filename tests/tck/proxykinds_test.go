@@ -126,12 +126,22 @@ func (p *proxy) testValue(t *testing.T) {
 	})
 }
 
-// stream opens a streamed call at the gateway.
+var (
+	streamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	rawCodec   = grpc.ForceCodec(raw{})
+)
+
+// stream opens a streamed call of the action at the gateway.
 func (p *proxy) stream(t *testing.T, method string) (grpc.ClientStream, context.CancelFunc) {
+	t.Helper()
+	return p.open(t, "/"+actionFirst+"/"+method)
+}
+
+func (p *proxy) open(t *testing.T, method string) (grpc.ClientStream, context.CancelFunc) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	t.Cleanup(cancel)
-	s, err := p.gateway.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/"+actionFirst+"/"+method, grpc.ForceCodec(raw{}))
+	s, err := p.gateway.NewStream(ctx, streamDesc, method, rawCodec)
 	if err != nil {
 		t.Fatal(err)
 	}

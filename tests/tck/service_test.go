@@ -94,6 +94,7 @@ func (s *service) testService(t *testing.T) {
 	t.Run("event sourced", func(t *testing.T) { testEventSourced(t, s) })
 	t.Run("value", func(t *testing.T) { testValue(t, s) })
 	t.Run("action", func(t *testing.T) { testAction(t, s) })
+	t.Run("replicated", func(t *testing.T) { testReplicated(t, s) })
 }
 
 // testDiscovery asks again, as every restarted proxy does.
