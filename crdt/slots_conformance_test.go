@@ -57,6 +57,7 @@ const (
 type process struct {
 	*crdttest.Node
 	fenced  [slots]crdt.Epoch // whose deltas it takes only from the store
+	tail    *crdt.Delta       // what it said itself since it last wrote to the store
 	knows   map[*written]bool
 	zombie  bool // it has lost its lease and does not know
 	started int
@@ -132,7 +133,7 @@ func (w *world) step() {
 		w.loseLease(p)
 	case action < 98:
 		w.seal()
-	default:
+	case !p.zombie:
 		w.load(p)
 	}
 }
@@ -222,6 +223,11 @@ func (w *world) write(p *process) {
 	w.writes = append(w.writes, what)
 	p.knows[what] = true
 	w.broadcast(p, d, what)
+	if d = crdttest.Recode(w.t, d); p.tail == nil {
+		p.tail = d
+	} else if err := p.tail.Join(d); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) broadcast(from *process, d *crdt.Delta, what *written) {
@@ -249,6 +255,11 @@ func (w *world) deliver() {
 	if fate == 1 || fenced || !slices.Contains(w.running, p.to) {
 		return
 	}
+	if through, ok := p.delta.Closed(p.to.Writer.Slot); ok && through >= p.to.Writer.Epoch {
+		// Its own epoch is over. What it still has must be moved before the rest of it is forgotten.
+		w.rejoin(p.to)
+		return
+	}
 	p.to.Hear(p.delta)
 	if p.what != nil {
 		p.to.knows[p.what] = true
@@ -266,12 +277,10 @@ func (w *world) flush(p *process) {
 
 // save joins all that a process has into the store, in one compare-and-set with the records of what was moved.
 func (w *world) save(p *process) {
-	full := p.Entity.Full()
 	if p.Entity.Kind() == 0 {
 		return
 	}
-	w.join(w.store, full)
-	w.follow(full)
+	w.bring(p, p.Entity)
 	for what := range p.knows {
 		// What a sealed epoch wrote and the seal did not have is its owner's to bring.
 		if what.by.Epoch > w.sealed[what.by.Slot] || what.by == p.Origin() {
@@ -280,9 +289,19 @@ func (w *world) save(p *process) {
 	}
 }
 
+// bring joins a state of a process into the store. What it said itself is looked at apart: in the whole state a removal of
+// what was moved meanwhile cannot be told from the move.
+func (w *world) bring(p *process, e *crdt.Entity) {
+	full := e.Full()
+	w.join(w.store, full)
+	w.follow(p.tail)
+	w.follow(full)
+	p.tail = nil
+}
+
 // follow records removals in the receipts, and removes what was moved meanwhile where it is now.
 func (w *world) follow(d *crdt.Delta) {
-	if w.wrong == withoutReceipts || w.kind == crdt.GCounter {
+	if d == nil || w.wrong == withoutReceipts || w.kind == crdt.GCounter {
 		return
 	}
 	for i := 0; i < len(w.receipts); i++ {
@@ -332,7 +351,7 @@ func (w *world) loseLease(p *process) {
 func (w *world) rejoin(p *process) {
 	old, own := p.Origin(), p.Entity
 	if !w.acquire(p) {
-		return
+		return // all slots are taken; it tries again later
 	}
 	p.Entity = crdt.New(0)
 	if w.store.Kind() != 0 {
@@ -344,7 +363,7 @@ func (w *world) rejoin(p *process) {
 		if r.Slot != old.Slot || r.Through != w.through(old) {
 			continue
 		}
-		d, err := p.Entity.Rehome(own, r, p.Writer, nil)
+		d, err := p.Entity.Rehome(own, old.Epoch, r, p.Writer, nil)
 		if err != nil {
 			w.t.Fatalf("re-homing: %v", err)
 		}
@@ -355,9 +374,7 @@ func (w *world) rejoin(p *process) {
 		}
 	}
 	if own.Kind() != 0 {
-		full := own.Full()
-		w.join(w.store, full)
-		w.follow(full)
+		w.bring(p, own)
 		w.join(p.Entity, w.store.Full())
 	}
 	for what := range p.knows {
@@ -387,7 +404,7 @@ func (w *world) seal() {
 	if w.holder[slot] != nil {
 		through--
 	}
-	if through <= w.sealed[slot] || w.store.Kind() == 0 {
+	if through <= w.sealed[slot] || w.store.Kind() == 0 || w.wrong == withoutEpochs {
 		return
 	}
 	for _, p := range w.running {
@@ -401,11 +418,12 @@ func (w *world) seal() {
 	if err != nil {
 		w.t.Fatalf("sealing slot %d through %d: %v", slot, through, err)
 	}
+	if receipt == nil {
+		return // there is nothing to seal
+	}
 	w.sealed[slot] = through
 	w.receipts = append(w.receipts, receipt)
-	if d != nil {
-		w.tellAll(d)
-	}
+	w.tellAll(d)
 }
 
 // end lets everybody who runs flush, and looks at what is in the store.
