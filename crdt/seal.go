@@ -26,8 +26,8 @@ func slotRange(s Slot, through Epoch) Range {
 }
 
 // Seal closes the epochs of a slot up to one. It is for the state in the store after the barrier. The delta carries what
-// others must know of it, the receipt what the slot's owner needs if he still lives. Both are nil if the state has nothing
-// of these epochs that is not sealed, or its kind needs no sealing.
+// others must know of it, the receipt what the slot's owner needs if he still lives. Both are nil if the epochs are sealed
+// already, if there is no value yet, or if its kind needs no sealing: then what their owner wrote may come at any time.
 func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	switch e.kind {
 	case GCounter, PNCounter:
@@ -42,9 +42,6 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	}
 	closed := &Ctx{ranges: []Range{slotRange(s, through)}}
 	r := &Receipt{Slot: s, Through: through, seen: *closed.Intersect(&e.ctx)}
-	if r.seen.Empty() || r.seen.Equal(closed) {
-		return nil, nil, nil
-	}
 	if was, ok := e.ctx.Closed(s); ok && was >= through {
 		return nil, nil, nil
 	}
@@ -57,6 +54,21 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	d := &Delta{kind: e.kind, gen: e.gen, body: e.root.part(closed)}
 	d.body.sweep = *closed
 	return r, d, nil
+}
+
+// Seals says whether the delta closes a slot's epoch. Who writes under that epoch has lost his slot and must not join the
+// delta, by which he would forget what only he has: he sets his entity aside for Rehome and loads the entity anew.
+func (d *Delta) Seals(s Slot, e Epoch) bool {
+	for _, c := range d.counts {
+		if c.sealed && c.slot == s && c.epoch >= e {
+			return true
+		}
+	}
+	if d.body == nil {
+		return false
+	}
+	through, ok := d.body.sweep.Closed(s)
+	return ok && through >= e
 }
 
 func (e *Entity) sealCounts(s Slot, through Epoch) (*Receipt, *Delta, error) {
@@ -77,9 +89,6 @@ func (e *Entity) sealCounts(s Slot, through Epoch) (*Receipt, *Delta, error) {
 		if !c.sealed {
 			r.counts = append(r.counts, c)
 		}
-	}
-	if len(r.counts) == 0 {
-		return nil, nil, nil
 	}
 	e.counts.join(sum)
 	return r, &Delta{kind: e.kind, gen: e.gen, counts: []count{sum}}, nil

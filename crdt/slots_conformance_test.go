@@ -255,7 +255,7 @@ func (w *world) deliver() {
 	if fate == 1 || fenced || !slices.Contains(w.running, p.to) {
 		return
 	}
-	if through, ok := p.delta.Closed(p.to.Writer.Slot); ok && through >= p.to.Writer.Epoch {
+	if own := p.to.Origin(); p.delta.Seals(own.Slot, own.Epoch) {
 		// Its own epoch is over. What it still has must be moved before the rest of it is forgotten.
 		w.rejoin(p.to)
 		return
