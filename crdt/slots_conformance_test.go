@@ -281,8 +281,13 @@ func (w *world) save(p *process) {
 		return
 	}
 	w.bring(p, p.Entity)
+	w.safe(p)
+}
+
+// safe takes note that nothing may be lost of what a process knows. What a sealed epoch wrote and the seal did not have is
+// its owner's to bring.
+func (w *world) safe(p *process) {
 	for what := range p.knows {
-		// What a sealed epoch wrote and the seal did not have is its owner's to bring.
 		if what.by.Epoch > w.sealed[what.by.Slot] || what.by == p.Origin() {
 			what.durable = true
 		}
@@ -408,11 +413,14 @@ func (w *world) seal() {
 		return
 	}
 	for _, p := range w.running {
-		if p.zombie || w.wrong == withoutBarrier {
-			continue
+		switch {
+		case p.zombie:
+		case w.wrong == withoutBarrier:
+			w.safe(p)
+		default:
+			p.fenced[slot] = max(p.fenced[slot], through)
+			w.save(p)
 		}
-		p.fenced[slot] = max(p.fenced[slot], through)
-		w.save(p)
 	}
 	receipt, d, err := w.store.Seal(crdt.Slot(slot), through)
 	if err != nil {
