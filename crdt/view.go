@@ -224,15 +224,15 @@ func (b *belief) ownMap(u *Update, m *omap) {
 		}
 	}
 	for i := range u.Changed {
-		b.ownEntry(&u.Changed[i], m, false)
+		b.ownEntry(&u.Changed[i], m, false, false)
 	}
 	for i := range u.Put {
-		b.ownEntry(&u.Put[i], m, removed(u, u.Put[i].Key))
+		b.ownEntry(&u.Put[i], m, true, removed(u, u.Put[i].Key))
 	}
 }
 
-// ownEntry takes up a change of an entry, which may have been removed in the same update.
-func (b *belief) ownEntry(c *Entry, m *omap, removed bool) {
+// ownEntry takes up a change of an entry, or one that was put and may have been removed in the same update.
+func (b *belief) ownEntry(c *Entry, m *omap, put, removed bool) {
 	e := b.entries[c.Key]
 	shown := m.shown(c.Key)
 	switch {
@@ -268,7 +268,8 @@ func (b *belief) ownEntry(c *Entry, m *omap, removed bool) {
 	}
 	value := e.value
 	if value == nil {
-		value = &belief{kind: c.Update.Kind}
+		// Of a vote that it has just made the user function knows no voters.
+		value = &belief{kind: c.Update.Kind, known: put && c.Update.Kind == Vote}
 	}
 	value.own(c.Update, shown.value)
 	if value.inSync(shown.value) {
