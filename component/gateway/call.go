@@ -12,7 +12,8 @@ import (
 )
 
 // carry makes a call, whatever protocol it came by: inputs come from in, which gives io.EOF after the last, and what the
-// user function answers goes to out, which gets outcomes with a reply only. A handler's failure comes back as a *failure.
+// user function answers goes to out, which gets outcomes with a reply, and before those perhaps one without, which says that
+// a stream has begun. A handler's failure comes back as a *failure.
 // c has all but the payload, and its entity if the protocol did not address one.
 func (g *Gateway) carry(ctx context.Context, m *method, c actors.Command, in func() (actors.Input, error), out func(actors.Outcome) error) error {
 	c.Service, c.Method = m.Service, m.Name
@@ -64,6 +65,8 @@ func (g *Gateway) stream(ctx context.Context, m *method, c actors.Command, in fu
 			// To return it ends the call, even if the caller still has something to say.
 			failed = &failure{o}
 			return failed
+		case o.Reply == nil && m.StreamedOut && replies == 0:
+			return out(o)
 		case o.Reply == nil:
 			return nil // it had effects only
 		}

@@ -110,6 +110,9 @@ func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
 					}
 				}
 			}
+			if o.Reply == nil {
+				return stream.SendHeader(nil)
+			}
 			data, err := m.wire(*o.Reply)
 			if err != nil {
 				return err

@@ -18,7 +18,7 @@ import (
 // componentReplicates says whether the component serves replicated entities. While it does not, it refuses a user function
 // that announces them, for that would lack what it relies on; so the interceptor leaves them out, and the cases C-P01 to
 // C-P06 are skipped by name.
-const componentReplicates = false
+const componentReplicates = true
 
 // served is the part of a spec that the component serves.
 func served(spec *cloudstate.EntitySpec) *cloudstate.EntitySpec {
