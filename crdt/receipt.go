@@ -16,8 +16,15 @@ func (r *Receipt) AppendBinary(b []byte) []byte {
 	e.uvarint(uint64(r.Through))
 	e.ctx(&r.seen)
 	e.counts(PNCounter, r.counts)
-	e.uvarint(uint64(len(r.moved)))
+	e.uvarint(uint64(len(r.events)))
 	last := ^Dot(0)
+	for i := range r.events {
+		e.dot(last, r.events[i].dot)
+		e.payload(PNCounter, &r.events[i])
+		last = r.events[i].dot
+	}
+	e.uvarint(uint64(len(r.moved)))
+	last = ^Dot(0)
 	for _, m := range r.moved {
 		e.dot(last, m.old)
 		e.firstDot(m.new)
@@ -59,6 +66,14 @@ func (d *decoder) receipt() *Receipt {
 	r := &Receipt{Slot: Slot(slot), Through: Epoch(through), seen: d.ctx(), counts: d.counts(PNCounter)}
 	n := d.count(4)
 	last := ^Dot(0)
+	for i := 0; i < n && d.err == nil; i++ {
+		it := item{dot: d.liveDot(last)}
+		d.payload(PNCounter, &it)
+		r.events = append(r.events, it)
+		last = it.dot
+	}
+	n = d.count(4)
+	last = ^Dot(0)
 	for i := 0; i < n && d.err == nil; i++ {
 		m := moved{old: d.liveDot(last)}
 		m.new = d.liveDot(^Dot(0))

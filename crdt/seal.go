@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -14,6 +15,8 @@ type Receipt struct {
 	// seen are the dots, and counts the counts, that the state had.
 	seen   Ctx
 	counts []count
+	// events of nested counters, sorted: their owner may have folded them with some that are not in the state.
+	events []item
 	// moved are the dots that their owner wrote again, sorted by old; killed are those he may not.
 	moved  []moved
 	killed Ctx
@@ -46,6 +49,8 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 		return nil, nil, nil
 	}
 	// The owners are gone, so the sealer folds what they counted.
+	r.collect(e.root, closed)
+	slices.SortFunc(r.events, func(a, b item) int { return cmp.Compare(a.dot, b.dot) })
 	b := foldAll(e.root, closed)
 	if b != nil {
 		e.merge(&Delta{kind: e.kind, gen: e.gen, body: b}, nil)
@@ -69,6 +74,36 @@ func (d *Delta) Seals(s Slot, e Epoch) bool {
 	}
 	through, ok := d.body.sweep.Closed(s)
 	return ok && through >= e
+}
+
+// collect the events of nested counters that are in closed.
+func (r *Receipt) collect(s store, closed *Ctx) {
+	switch s := s.(type) {
+	case *leaf:
+		if s.k != GCounter && s.k != PNCounter {
+			return
+		}
+		for _, i := range s.items {
+			if closed.Has(i.dot) {
+				r.events = append(r.events, i)
+			}
+		}
+	case *omap:
+		s.each(func(_ entryID, e *mapEntry) { r.collect(e.value, closed) })
+	}
+}
+
+// without returns an event less those that were folded into it and are in the sealed state.
+func (r *Receipt) without(i item) item {
+	if i.from == i.dot {
+		return i
+	}
+	at, _ := findItem(r.events, i.from)
+	for ; at < len(r.events) && r.events[at].dot < i.dot; at++ {
+		i.a -= min(i.a, r.events[at].a)
+		i.b -= min(i.b, r.events[at].b)
+	}
+	return i
 }
 
 func (e *Entity) sealCounts(s Slot, through Epoch) (*Receipt, *Delta, error) {
@@ -258,6 +293,11 @@ func (h *rehoming) store(s store) *body {
 		for _, i := range s.items {
 			if h.missed(i.dot) {
 				b.addKill(kill{i.dot, i.dot})
+				if s.k == GCounter || s.k == PNCounter {
+					if i = h.r.without(i); i.a == 0 && i.b == 0 {
+						continue
+					}
+				}
 				i.dot = h.move(i.dot)
 				i.from = i.dot
 				b.keep = append(b.keep, i)
