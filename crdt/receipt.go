@@ -20,7 +20,8 @@ func (r *Receipt) AppendBinary(b []byte) []byte {
 	last := ^Dot(0)
 	for i := range r.events {
 		e.dot(last, r.events[i].dot)
-		e.payload(PNCounter, &r.events[i])
+		e.payload(PNCounter, &r.events[i].item)
+		e.uvarint(r.events[i].place)
 		last = r.events[i].dot
 	}
 	e.uvarint(uint64(len(r.moved)))
@@ -67,8 +68,9 @@ func (d *decoder) receipt() *Receipt {
 	n := d.count(4)
 	last := ^Dot(0)
 	for i := 0; i < n && d.err == nil; i++ {
-		it := item{dot: d.liveDot(last)}
-		d.payload(PNCounter, &it)
+		it := event{item: item{dot: d.liveDot(last)}}
+		d.payload(PNCounter, &it.item)
+		it.place = d.uvarint()
 		r.events = append(r.events, it)
 		last = it.dot
 	}

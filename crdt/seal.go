@@ -16,13 +16,23 @@ type Receipt struct {
 	seen   Ctx
 	counts []count
 	// events of nested counters, sorted: their owner may have folded them with some that are not in the state.
-	events []item
+	events []event
 	// moved are the dots that their owner wrote again, sorted by old; killed are those he may not.
 	moved  []moved
 	killed Ctx
 }
 
 type moved struct{ old, new Dot }
+
+// event of the counter at a place, which is the hash of the keys that lead to it.
+type event struct {
+	item
+	place uint64
+}
+
+func placeOf(around uint64, id entryID) uint64 {
+	return mix(around^hash0, (hashString(id.key.s)+uint64(id.kind))^hash1)
+}
 
 func slotRange(s Slot, through Epoch) Range {
 	return Range{MakeDot(s, 0, 0), MakeDot(s, through, math.MaxUint32)}
@@ -49,8 +59,8 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 		return nil, nil, nil
 	}
 	// The owners are gone, so the sealer folds what they counted.
-	r.collect(e.root, closed)
-	slices.SortFunc(r.events, func(a, b item) int { return cmp.Compare(a.dot, b.dot) })
+	r.collect(e.root, closed, 0)
+	slices.SortFunc(r.events, func(a, b event) int { return cmp.Compare(a.dot, b.dot) })
 	b := foldAll(e.root, closed)
 	if b != nil {
 		e.merge(&Delta{kind: e.kind, gen: e.gen, body: b}, nil)
@@ -77,7 +87,7 @@ func (d *Delta) Seals(s Slot, e Epoch) bool {
 }
 
 // collect the events of nested counters that are in closed.
-func (r *Receipt) collect(s store, closed *Ctx) {
+func (r *Receipt) collect(s store, closed *Ctx, place uint64) {
 	switch s := s.(type) {
 	case *leaf:
 		if s.k != GCounter && s.k != PNCounter {
@@ -85,21 +95,24 @@ func (r *Receipt) collect(s store, closed *Ctx) {
 		}
 		for _, i := range s.items {
 			if closed.Has(i.dot) {
-				r.events = append(r.events, i)
+				r.events = append(r.events, event{i, place})
 			}
 		}
 	case *omap:
-		s.each(func(_ entryID, e *mapEntry) { r.collect(e.value, closed) })
+		s.each(func(id entryID, e *mapEntry) { r.collect(e.value, closed, placeOf(place, id)) })
 	}
 }
 
 // without returns an event less those that were folded into it and are in the sealed state.
-func (r *Receipt) without(i item) item {
+func (r *Receipt) without(i item, place uint64) item {
 	if i.from == i.dot {
 		return i
 	}
-	at, _ := findItem(r.events, i.from)
+	at, _ := slices.BinarySearchFunc(r.events, i.from, func(e event, d Dot) int { return cmp.Compare(e.dot, d) })
 	for ; at < len(r.events) && r.events[at].dot < i.dot; at++ {
+		if r.events[at].place != place {
+			continue
+		}
 		i.a -= min(i.a, r.events[at].a)
 		i.b -= min(i.b, r.events[at].b)
 	}
@@ -169,7 +182,7 @@ func (e *Entity) Rehome(own *Entity, was Epoch, r *Receipt, w *Writer, ch *Chang
 		return nil, nil
 	}
 	h := rehoming{r: r, w: w, was: was, last: w.Last}
-	b := h.store(own.root)
+	b := h.store(own.root, 0)
 	if b == nil {
 		return nil, h.err
 	}
@@ -277,7 +290,7 @@ func (h *rehoming) move(d Dot) Dot {
 	return to
 }
 
-func (h *rehoming) store(s store) *body {
+func (h *rehoming) store(s store, place uint64) *body {
 	b := &body{kind: s.kind()}
 	switch s := s.(type) {
 	case *set:
@@ -294,7 +307,7 @@ func (h *rehoming) store(s store) *body {
 			if h.missed(i.dot) {
 				b.addKill(kill{i.dot, i.dot})
 				if s.k == GCounter || s.k == PNCounter {
-					if i = h.r.without(i); i.a == 0 && i.b == 0 {
+					if i = h.r.without(i, place); i.a == 0 && i.b == 0 {
 						continue
 					}
 				}
@@ -311,7 +324,7 @@ func (h *rehoming) store(s store) *body {
 		})
 	case *omap:
 		s.each(func(id entryID, e *mapEntry) {
-			at := entryBody{id: id, body: h.store(e.value)}
+			at := entryBody{id: id, body: h.store(e.value, placeOf(place, id))}
 			for _, d := range e.keep {
 				if h.missed(d) {
 					at.keep = append(at.keep, h.move(d))
