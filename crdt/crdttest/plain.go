@@ -60,12 +60,16 @@ func (p *Plain) Told(u *crdt.Update) error {
 	}
 
 	// An element that was away and came back between two flushes leaves no trace in a set, but a removed and re-added map
-	// entry is news, although its value may be the same.
-	if p.String() == before && len(u.Removed) == 0 && !u.Cleared {
+	// entry is news, although its value may be the same. Votes are told as they are, which may be no news.
+	if p.String() == before && len(u.Removed) == 0 && !u.Cleared && !votes(u) {
 		return fmt.Errorf("being told of %s changes nothing", Format(u))
 	}
 
 	return nil
+}
+
+func votes(u *crdt.Update) bool {
+	return u.Kind == crdt.Vote || slices.ContainsFunc(u.Changed, func(e crdt.Entry) bool { return votes(e.Update) })
 }
 
 // begin takes an update of the zero value, which may say nothing.
