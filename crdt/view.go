@@ -43,6 +43,7 @@ type entryBelief struct {
 // Begin returns the whole value, nil if there is none, and takes it as told.
 func (v *View) Begin(e *Entity, m *Members) *Update {
 	*v = View{seen: e.ctx.Snapshot(), members: m}
+	e.tell(v)
 	v.root.kind = e.kind
 	v.root.believe(e, m)
 	return e.Value(m)
@@ -121,6 +122,7 @@ func (b *belief) setEntry(k Key, e *entryBelief) {
 func (v *View) Own(e *Entity, u *Update, d *Delta) {
 	if d != nil {
 		d.addTo(&v.seen)
+		e.tell(v)
 	}
 	if v.root.kind == 0 {
 		v.root.kind = u.Kind
