@@ -2,12 +2,13 @@ package replica
 
 import (
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/replica/slot"
 )
 
 // tailPut is our tail of one entity on its way to the journal.
 type tailPut struct {
 	resident *resident
-	self     identity
+	self     slot.Member
 	cell     journal.Cell
 	version  uint64
 	// durable says that somebody waits for it.
@@ -49,7 +50,7 @@ func (p *partition) tails(most int) []tailPut {
 		}
 		r.flushing, r.tailStale = true, false
 		puts = append(puts, tailPut{
-			resident: r, self: identityOf(p.at.Self), version: r.version, durable: r.waited > r.stored,
+			resident: r, self: p.at.Self, version: r.version, durable: r.waited > r.stored,
 			cell: journal.Cell{Key: tailKey(r.ref, p.at.Self.Slot), Value: value, Version: r.tailVersion},
 		})
 		p.unstored.remove(r)
@@ -65,7 +66,7 @@ func (p *partition) tailStored(t *tailPut, version int64, err error) {
 		return
 	}
 	switch {
-	case t.self != identityOf(p.at.Self):
+	case identityOf(t.self) != identityOf(p.at.Self):
 		// It was ours under another name: what it has is known to be here, and goes with our present name.
 	case err != nil:
 		// Whether it is there, and what else is, is to be read before it is put again.
