@@ -62,9 +62,12 @@ func (c *Ctx) Add(d Dot) (grew bool) { return c.AddRange(Range{d, d}) }
 // AddRange adds the dots of a range, which is of one slot and epoch, or of closed epochs as All yields them.
 func (c *Ctx) AddRange(r Range) (grew bool) {
 	// The ranges from i to j touch r.
-	i := c.find(max(r.First, 1) - 1)
+	i := c.find(r.First)
+	if i > 0 && c.ranges[i-1].Last+1 == r.First && c.ranges[i-1].Last.Slot() == r.First.Slot() {
+		i--
+	}
 	j := i
-	for j < len(c.ranges) && (c.ranges[j].First <= r.Last || c.ranges[j].First == r.Last+1) {
+	for j < len(c.ranges) && (c.ranges[j].First <= r.Last || c.ranges[j].First == r.Last+1 && c.ranges[j].First.Slot() == r.Last.Slot()) {
 		j++
 	}
 	if i == j {
@@ -131,6 +134,7 @@ func (c *Ctx) Union(o *Ctx) (grew bool) {
 func (c *Ctx) Missing(from *Ctx) *Ctx {
 	m := &Ctx{}
 	i := 0
+next:
 	for _, r := range from.ranges {
 		for i < len(c.ranges) && c.ranges[i].Last < r.First {
 			i++
@@ -140,14 +144,12 @@ func (c *Ctx) Missing(from *Ctx) *Ctx {
 			if r.First < c.ranges[j].First {
 				m.ranges = append(m.ranges, Range{r.First, c.ranges[j].First - 1})
 			}
-			if c.ranges[j].Last == ^Dot(0) || c.ranges[j].Last >= r.Last {
-				r.First = r.Last
-				goto next
+			if c.ranges[j].Last >= r.Last {
+				continue next
 			}
 			r.First = c.ranges[j].Last + 1
 		}
 		m.ranges = append(m.ranges, r)
-	next:
 	}
 	return m
 }
@@ -185,6 +187,19 @@ func (c *Ctx) Intersect(o *Ctx) *Ctx {
 
 // Equal says whether both have the same dots.
 func (c *Ctx) Equal(o *Ctx) bool { return slices.Equal(c.ranges, o.ranges) }
+
+// overlaps says whether both have a dot.
+func (c *Ctx) overlaps(o *Ctx) bool {
+	if len(c.ranges) > len(o.ranges) {
+		c, o = o, c
+	}
+	for _, r := range c.ranges {
+		if i := o.find(r.First); i < len(o.ranges) && o.ranges[i].First <= r.Last {
+			return true
+		}
+	}
+	return false
+}
 
 // Ranges are the dots in order, as disjoint maximal ranges. A range of closed epochs begins with number 0 of epoch 0.
 func (c *Ctx) Ranges() []Range { return slices.Clone(c.ranges) }

@@ -8,12 +8,18 @@ var (
 	ErrOverflow = errors.New("the counter would leave its range")
 	// ErrKindMismatch says that the value is of another kind than the update or the delta.
 	ErrKindMismatch = errors.New("the value is of another kind")
+	// ErrNoKind says that an update has no kind, or one that does not exist.
+	ErrNoKind = errors.New("the update has no known kind")
+	// ErrTwice says that an update changes the same entry of a map twice.
+	ErrTwice = errors.New("the entry is changed twice in one update")
 	// ErrTooLarge says that a Limit is exceeded.
 	ErrTooLarge = errors.New("a limit is exceeded")
 	// ErrClockExhausted says that no clock after the register's is left. Nothing was written.
 	ErrClockExhausted = errors.New("the register's clock has no later value")
 	// ErrEpochExhausted says that the writer has no number left; it goes on under a new epoch.
 	ErrEpochExhausted = errors.New("the writer's epoch has no number left")
+	// ErrSealed says that the writer's epoch was sealed: it has lost its slot and goes on under a new one, after Rehome.
+	ErrSealed = errors.New("the writer's epoch is sealed")
 	// ErrDeleted says that the entity is deleted in this generation.
 	ErrDeleted = errors.New("the entity is deleted")
 	// ErrNewerGeneration says that a delta is of a later generation: drop the entity and load that one.
