@@ -36,10 +36,16 @@ func simulate(t testing.TB, seed uint64) {
 		delay:      []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond}[s.random.IntN(3)],
 		storeDelay: []time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[s.random.IntN(3)],
 	}
-	steps := 40 + s.random.IntN(60)
+	steps := 50 + s.random.IntN(200)
+	pace := []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond}[s.random.IntN(3)]
 	for range steps {
 		s.disturb(h, places)
-		s.runFor(s.some(200 * time.Millisecond))
+		s.runFor(s.some(pace))
+	}
+	if s.chance(0.3) { // what is not in the journal now is lost
+		for _, n := range s.live() {
+			n.die()
+		}
 	}
 	s.heal(h, places)
 	s.runFor(40 * time.Second)
@@ -59,9 +65,9 @@ func (s *sim) disturb(h *history, places int) {
 	}
 	n := live[s.random.IntN(len(live))]
 	switch x := s.random.IntN(100); {
-	case x < 70:
+	case x < 80:
 		n.user.act(simNames[s.random.IntN(len(simNames))])
-	case x < 76:
+	case x < 84:
 		names := make([]string, 0, len(n.user.streams))
 		for _, name := range simNames {
 			if n.user.streams[name] != nil {
@@ -71,7 +77,7 @@ func (s *sim) disturb(h *history, places int) {
 		if len(names) > 0 {
 			n.user.streams[names[s.random.IntN(len(names))]].close()
 		}
-	case x < 80: // a process dies at one of its next outputs, and another takes its place
+	case x < 86: // a process dies at one of its next outputs, and another takes its place
 		n.crashing = 1 + s.random.IntN(8)
 		s.after(5*time.Second, n, n.die)
 		place := n.place
@@ -80,17 +86,17 @@ func (s *sim) disturb(h *history, places int) {
 				s.user(s.start(place), h)
 			}
 		})
-	case x < 84:
+	case x < 88:
 		a, b := s.random.IntN(places), s.random.IntN(places)
 		s.severed[[2]int{a, b}] = true
 		if s.chance(0.5) {
 			s.severed[[2]int{b, a}] = true
 		}
-	case x < 88:
+	case x < 91:
 		clear(s.severed)
-	case x < 92: // long enough to lose the lease, sometimes
+	case x < 94: // long enough to lose the lease, sometimes
 		n.pausedUntil = s.now.Add(s.some(6 * time.Second))
-	case x < 95:
+	case x < 96:
 		n.storeCut = !n.storeCut
 	default:
 		n.storeCut = false

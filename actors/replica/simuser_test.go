@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -232,6 +234,7 @@ func (u *simUser) act(name string) {
 		if err == nil && wants != Local {
 			op.safe = true
 			h.safe++
+			u.n.promised(h, name, update, wants)
 		} else if err != nil {
 			h.unsure++
 		}
@@ -242,4 +245,76 @@ func (u *simUser) act(name string) {
 		commit()
 	}
 	u.n.serve(st.part())
+}
+
+// promised looks whether a confirmed write is where it was promised to be.
+func (n *simNode) promised(h *history, name string, u *crdt.Update, level Level) {
+	s, ref := n.sim, refOf(name)
+	st, err := (&store{cells: &simCells{n: n, sure: true}}).load(context.Background(), ref)
+	if err != nil {
+		h.problemf(s, "%s cannot be loaded: %v", name, err)
+		return
+	}
+	stored := crdt.New(st.generation)
+	for _, t := range st.tails {
+		if t.generation > stored.Generation() {
+			stored = crdt.New(t.generation)
+		}
+	}
+	join := func(d *crdt.Delta) {
+		if d != nil {
+			if _, err := stored.Join(d, nil); err != nil && !errors.Is(err, crdt.ErrNewerGeneration) {
+				h.problemf(s, "%s: what is stored does not fit together: %v", name, err)
+			}
+		}
+	}
+	join(st.base)
+	for _, t := range st.tails {
+		join(t.delta)
+	}
+	if missing := h.missing(stored, u); missing != "" {
+		h.problemf(s, "%s: confirmed at level %v, but the journal does not have %s", name, level, missing)
+	}
+	if level != All {
+		return
+	}
+	for _, m := range s.live() {
+		p := m.parts[partitionOf(ref, m.config.Partitions)]
+		r := p.residents[ref]
+		if r == nil || r.phase != phaseLive || !m.standing.writable() || !s.seats.holds(m, m.standing.Self) {
+			continue
+		}
+		if missing := h.missing(r.state, u); missing != "" {
+			h.problemf(s, "%s: confirmed by all, but node %d does not have %s", name, m.place, missing)
+		}
+	}
+}
+
+// missing says what of an update is not in a state, though nothing can have taken it away.
+func (h *history) missing(e *crdt.Entity, u *crdt.Update) string {
+	if e.Deleted() || e.Generation() > 0 {
+		return ""
+	}
+	there := map[string]bool{}
+	v := e.Value(nil)
+	if v == nil {
+		v = &crdt.Update{}
+	}
+	for _, k := range v.Added {
+		there[keyText(k)] = true
+	}
+	for _, k := range u.Added {
+		if !there[keyText(k)] && h.removes[keyText(k)] == nil {
+			return keyText(k)
+		}
+	}
+	for _, k := range u.Removed {
+		if there[keyText(k)] {
+			return "the removal of " + keyText(k)
+		}
+	}
+	if i := u.Increment; i > 0 && v.Increment/i&3 != 1 {
+		return fmt.Sprintf("increment %d once", i)
+	}
+	return ""
 }
