@@ -73,6 +73,19 @@ func TestLostReplyOfAChange(t *testing.T) {
 			}
 			return string(c.Value) == "v"
 		}, journal.ErrConflict},
+		{"put each", "INSERT INTO \"odd \"\"name\"\"\".cells", func(ctx context.Context, j kept) error {
+			results, err := j.PutEach(ctx, []journal.Cell{{Key: "test/b", Value: []byte("v")}, {Key: "test/a", Value: []byte("v")}})
+			if err != nil {
+				return err
+			}
+			return errors.Join(results[0].Err, results[1].Err)
+		}, func(t *testing.T, j kept) bool {
+			list, err := j.Cells(t.Context(), "test/", "", 0)
+			if err != nil || len(list) != 0 && len(list) != 2 {
+				t.Fatalf("%d cells, %v", len(list), err)
+			}
+			return len(list) == 2
+		}, journal.ErrConflict},
 	} {
 		for _, how := range []loss{lossFIN, lossRST, lossBlackhole, lossLate, lossRequest} {
 			t.Run(test.name+"/"+string(how), func(t *testing.T) {
