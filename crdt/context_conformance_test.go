@@ -77,7 +77,9 @@ func TestDeltaContextNeverOverclaims(t *testing.T) {
 						from, to = b, a
 					}
 					before, live := from.Writer.Last, from.Entity.LiveDots()
-					d := from.Say(crdttest.DrawUpdate(t, kind, from.Plain()))
+					u := crdttest.DrawUpdate(t, kind, from.Plain())
+					u.Cleared = false // which says in a few bytes that all is dead that was ever seen
+					d := from.Say(u)
 					if d == nil {
 						continue
 					}

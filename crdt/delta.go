@@ -88,6 +88,11 @@ func (d *Delta) Join(o *Delta) error {
 		}
 		*d = Delta{gen: d.gen, tomb: d.tomb}
 		return nil
+	case o.kind == 0:
+		return nil
+	case d.kind == 0:
+		*d = *o.clone()
+		return nil
 	case d.kind != o.kind:
 		return fmt.Errorf("joining deltas of a %v and a %v: %w", d.kind, o.kind, ErrKindMismatch)
 	}

@@ -365,3 +365,82 @@ func TestThousandIncarnationsBoundedState(t *testing.T) {
 		})
 	}
 }
+
+// Others who heard what was brought again, but not of the seal, have both the old dots and the new ones. What they write to
+// the store does not take away what was moved.
+func TestRehomedSurvivesWhoHeardOfIt(t *testing.T) {
+	t.Parallel()
+
+	for _, name := range []string{"ORSet", "GSet", "nested set", "nested counter"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			way := ways[name]
+			own, _, store, r := fencedProcess(t, way.kind, way.wrap)
+			again, witness := crdttest.NewNode(t, way.kind, 3, 1), crdttest.NewNode(t, way.kind, 4, 1)
+			witness.Hear(own.Entity.Full())
+			again.Hear(store.Entity.Full())
+			d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store.Hear(d)
+			witness.Hear(d)
+			store.Hear(witness.Entity.Full())
+			store.Hear(r.Follow(d))
+			store.Hear(r.Follow(witness.Entity.Full()))
+			wantAll(t, way.want("x", "y", "z"), store)
+		})
+	}
+}
+
+// The owner of a counter's events may have folded them after the seal, when it did not know that it is fenced: what the
+// sealed state had of them is counted there, and only the rest is brought again.
+func TestRehomeOfFoldedEventsIsExact(t *testing.T) {
+	t.Parallel()
+
+	for name, fold := range map[string]func(own *crdttest.Node) int{
+		"as all had seen them": func(own *crdttest.Node) int {
+			for range 10 {
+				own.Say(changed("k", inc(1)))
+			}
+			own.Entity.Stable(own.Writer, own.Seen())
+
+			return 20
+		},
+		"as there were too many": func(own *crdttest.Node) int {
+			for range 90 {
+				own.Say(changed("k", inc(1)))
+			}
+
+			return 100
+		},
+		"before and after": func(own *crdttest.Node) int {
+			own.Entity.Stable(own.Writer, own.Seen())
+			own.Say(changed("k", inc(1)))
+			own.Entity.Stable(own.Writer, own.Seen())
+
+			return 11
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			own, again, store := three(t, crdt.ORMap)
+			increments(own, 10)
+			store.Hear(own.Entity.Full())
+			store.Hear(again.Say(put("k", inc(100))))
+			r, _, err := store.Entity.Seal(0, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total := fold(own)
+			again.Hear(store.Entity.Full())
+			d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store.Hear(d)
+			store.Hear(own.Entity.Full())
+			wantAll(t, counts(100+total), store, again)
+		})
+	}
+}

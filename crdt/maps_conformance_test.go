@@ -243,7 +243,7 @@ func TestNestedGCounterDropSentAsRemoveAdd(t *testing.T) {
 func TestDeepNestingLimit(t *testing.T) {
 	t.Parallel()
 
-	nest := func(depth int) *crdt.Update { // maps inside the top one
+	nest := func(depth int) *crdt.Update { // maps in each other
 		u := inc(1)
 		for range depth {
 			u = put("k", u)
@@ -252,10 +252,10 @@ func TestDeepNestingLimit(t *testing.T) {
 	}
 
 	a, b, _ := three(t, crdt.ORMap)
-	a.Tell(a.Say(nest(7)), b)
+	a.Tell(a.Say(nest(crdt.MaxDepth)), b)
 	wantAll(t, a.Plain().String(), b)
 
-	for _, depth := range []int{8, 9, 100} {
+	for _, depth := range []int{crdt.MaxDepth + 1, crdt.MaxDepth + 2, 100} {
 		n := crdttest.NewNode(t, crdt.ORMap, 0, 1)
 		if _, _, err := n.Apply(nest(depth), n.Seen()); !errors.Is(err, crdt.ErrTooLarge) {
 			t.Errorf("%d maps in each other: error %v, want %v", depth, err, crdt.ErrTooLarge)

@@ -325,8 +325,10 @@ func (r *Receipt) Follow(d *Delta) *Delta {
 		return nil
 	}
 	out := &Delta{kind: d.kind, gen: d.gen, body: &body{kind: d.kind}}
+	seen := d.Ctx()
 	for _, m := range r.moved {
-		if dead.Has(m.old) {
+		// Who has seen the new dot says himself what became of it: for him the old one is dead because it was moved.
+		if dead.Has(m.old) && !seen.Has(m.new) {
 			out.body.sweep.Add(m.new)
 		}
 	}

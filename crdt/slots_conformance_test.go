@@ -57,6 +57,7 @@ const (
 type process struct {
 	*crdttest.Node
 	fenced  [slots]crdt.Epoch // whose deltas it takes only from the store
+	tail    *crdt.Delta       // what it said itself since it last wrote to the store
 	knows   map[*written]bool
 	zombie  bool // it has lost its lease and does not know
 	started int
@@ -132,7 +133,7 @@ func (w *world) step() {
 		w.loseLease(p)
 	case action < 98:
 		w.seal()
-	default:
+	case !p.zombie:
 		w.load(p)
 	}
 }
@@ -222,6 +223,11 @@ func (w *world) write(p *process) {
 	w.writes = append(w.writes, what)
 	p.knows[what] = true
 	w.broadcast(p, d, what)
+	if d = crdttest.Recode(w.t, d); p.tail == nil {
+		p.tail = d
+	} else if err := p.tail.Join(d); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) broadcast(from *process, d *crdt.Delta, what *written) {
@@ -249,6 +255,11 @@ func (w *world) deliver() {
 	if fate == 1 || fenced || !slices.Contains(w.running, p.to) {
 		return
 	}
+	if own := p.to.Origin(); p.delta.Seals(own.Slot, own.Epoch) {
+		// Its own epoch is over. What it still has must be moved before the rest of it is forgotten.
+		w.rejoin(p.to)
+		return
+	}
 	p.to.Hear(p.delta)
 	if p.what != nil {
 		p.to.knows[p.what] = true
@@ -266,23 +277,36 @@ func (w *world) flush(p *process) {
 
 // save joins all that a process has into the store, in one compare-and-set with the records of what was moved.
 func (w *world) save(p *process) {
-	full := p.Entity.Full()
 	if p.Entity.Kind() == 0 {
 		return
 	}
-	w.join(w.store, full)
-	w.follow(full)
+	w.bring(p, p.Entity)
+	w.safe(p)
+}
+
+// safe takes note that nothing may be lost of what a process knows. What a sealed epoch wrote and the seal did not have is
+// its owner's to bring.
+func (w *world) safe(p *process) {
 	for what := range p.knows {
-		// What a sealed epoch wrote and the seal did not have is its owner's to bring.
 		if what.by.Epoch > w.sealed[what.by.Slot] || what.by == p.Origin() {
 			what.durable = true
 		}
 	}
 }
 
+// bring joins a state of a process into the store. What it said itself is looked at apart: in the whole state a removal of
+// what was moved meanwhile cannot be told from the move.
+func (w *world) bring(p *process, e *crdt.Entity) {
+	full := e.Full()
+	w.join(w.store, full)
+	w.follow(p.tail)
+	w.follow(full)
+	p.tail = nil
+}
+
 // follow records removals in the receipts, and removes what was moved meanwhile where it is now.
 func (w *world) follow(d *crdt.Delta) {
-	if w.wrong == withoutReceipts || w.kind == crdt.GCounter {
+	if d == nil || w.wrong == withoutReceipts || w.kind == crdt.GCounter {
 		return
 	}
 	for i := 0; i < len(w.receipts); i++ {
@@ -332,7 +356,7 @@ func (w *world) loseLease(p *process) {
 func (w *world) rejoin(p *process) {
 	old, own := p.Origin(), p.Entity
 	if !w.acquire(p) {
-		return
+		return // all slots are taken; it tries again later
 	}
 	p.Entity = crdt.New(0)
 	if w.store.Kind() != 0 {
@@ -355,9 +379,7 @@ func (w *world) rejoin(p *process) {
 		}
 	}
 	if own.Kind() != 0 {
-		full := own.Full()
-		w.join(w.store, full)
-		w.follow(full)
+		w.bring(p, own)
 		w.join(p.Entity, w.store.Full())
 	}
 	for what := range p.knows {
@@ -387,27 +409,29 @@ func (w *world) seal() {
 	if w.holder[slot] != nil {
 		through--
 	}
-	if through <= w.sealed[slot] || w.store.Kind() == 0 {
+	if through <= w.sealed[slot] || w.store.Kind() == 0 || w.wrong == withoutEpochs {
 		return
 	}
 	for _, p := range w.running {
-		if p.zombie || w.wrong == withoutBarrier {
-			continue
+		switch {
+		case p.zombie:
+		case w.wrong == withoutBarrier:
+			w.safe(p)
+		default:
+			p.fenced[slot] = max(p.fenced[slot], through)
+			w.save(p)
 		}
-		p.fenced[slot] = max(p.fenced[slot], through)
-		w.save(p)
 	}
 	receipt, d, err := w.store.Seal(crdt.Slot(slot), through)
 	if err != nil {
 		w.t.Fatalf("sealing slot %d through %d: %v", slot, through, err)
 	}
+	if receipt == nil {
+		return // there is nothing to seal
+	}
 	w.sealed[slot] = through
-	if receipt != nil {
-		w.receipts = append(w.receipts, receipt)
-	}
-	if d != nil {
-		w.tellAll(d)
-	}
+	w.receipts = append(w.receipts, receipt)
+	w.tellAll(d)
 }
 
 // end lets everybody who runs flush, and looks at what is in the store.

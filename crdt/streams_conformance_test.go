@@ -82,8 +82,8 @@ func TestSecondStreamSeesFirstStreamsOp(t *testing.T) {
 
 	n := crdttest.NewNode(t, crdt.ORSet, 0, 1)
 	first, second := crdttest.NewStream(t, n), crdttest.NewStream(t, n)
-	first.Say(add("x"))
-	told(t, second, "ORSet( +"+x+")")
+	first.Say(add("x", "z"))
+	told(t, second, "ORSet( +"+x+" +"+z+")")
 	told(t, first, "nothing")
 	first.Say(remove("x"))
 	told(t, second, "ORSet( -"+x+")")
@@ -92,7 +92,7 @@ func TestSecondStreamSeesFirstStreamsOp(t *testing.T) {
 	// What the second has not been told, it cannot remove.
 	first.Say(add("y"))
 	second.Say(remove("y"))
-	wantAll(t, "ORSet{"+y+"}", n)
+	wantAll(t, "ORSet{"+y+" "+z+"}", n)
 	told(t, second, "ORSet( +"+y+")")
 
 	n = crdttest.NewNode(t, crdt.GCounter, 0, 1)
@@ -172,6 +172,8 @@ func TestAddThenRemoveBetweenFlushesSendsNothing(t *testing.T) {
 
 	a, b, _ = three(t, crdt.ORMap)
 	s = crdttest.NewStream(t, a)
+	s.Hear(b.Say(put("l", inc(1))))
+	s.Flush()
 	s.Hear(b.Say(put("k", inc(1))))
 	s.Hear(b.Say(drop("k")))
 	told(t, s, "nothing")

@@ -80,7 +80,13 @@ func (p *partition) loaded(r *resident, st *stored, err error) {
 			p.fail(o, err)
 		}
 		r.opener = nil
-		p.drop(r)
+		if r.handle == nil && len(r.waits) == 0 {
+			p.drop(r)
+			break
+		}
+		// Somebody has it open, in the generation before: it is had again.
+		r.failures++
+		p.needLoad(r, p.backoff(r.failures))
 	case err != nil:
 		p.config.Observer.unloadable(r.ref, err)
 		r.failures++

@@ -31,6 +31,7 @@ type sim struct {
 	// severed[a][b] says that nothing comes from a to b.
 	severed map[[2]int]bool
 
+	history          *history
 	stops            []func()
 	published, asked int
 	kinds            map[requestKind]int

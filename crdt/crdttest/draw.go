@@ -121,7 +121,7 @@ func drawNew(t *rapid.T, p *Plain, depth int) *crdt.Update {
 	}
 
 	u := drawUpdate(t, p.Kind, p, depth)
-	u.Cleared, u.Removed, u.Changed = false, nil, nil
+	u.Cleared = u.Cleared && len(p.Elements)+len(p.Entries) > 0
 
 	return u
 }

@@ -121,7 +121,7 @@ func (a *application) apply(at place, k crdt.Kind, u *crdt.Update) (made bool) {
 		return a.make(fact{at: at, what: switched})
 	case crdt.Vote:
 		mine := func(f *fact) bool { return f.what == voted && f.origin == a.from }
-		if len(at) == 0 && !u.Self && !a.anyOf(at, mine) {
+		if len(at) == 0 && u.Self == a.anyOf(at, mine) {
 			return false
 		}
 		a.end(at, a.visible, mine)
