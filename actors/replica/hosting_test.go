@@ -15,6 +15,7 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
+	"github.com/dapr-entities/entities/crdt/crdttest"
 )
 
 // copies are replicas of counters, kept in memory: what a node would have without its peers.
@@ -180,8 +181,9 @@ type author struct {
 	mu      sync.Mutex
 	streams []*stream
 	broken  error
-	// answer, if set, is called for every command.
-	answer func(s *stream, number int64, c *actors.Command)
+	// answer, if set, is called for every command, and withheld is what commands come to.
+	answer   func(s *stream, number int64, c *actors.Command)
+	withheld error
 }
 
 // stream is one session of it.
@@ -193,6 +195,10 @@ type stream struct {
 	closed bool
 	// stuck makes commands wait until their time is up.
 	stuck bool
+	// told are the value and the updates, value is what comes of them and of what was said.
+	told     []string
+	value    *crdttest.Plain
+	commands int
 }
 
 func (f *author) Open(ctx context.Context, start replica.Start) (replica.Session, error) {
@@ -203,6 +209,9 @@ func (f *author) Open(ctx context.Context, start replica.Start) (replica.Session
 	}
 	s := &stream{Start: start, author: f}
 	s.hear("init" + amount(start.Value))
+	value, err := crdttest.PlainOf(start.Value)
+	s.value = value
+	s.tell(start.Value, err)
 	f.streams = append(f.streams, s)
 	return s, ctx.Err()
 }
@@ -211,7 +220,23 @@ func amount(u *crdt.Update) string {
 	if u == nil {
 		return ""
 	}
+	if u.Kind != crdt.PNCounter {
+		return " " + short(u)
+	}
 	return fmt.Sprintf(" %+d", u.Change)
+}
+
+// short is u without the type of its elements.
+func short(u *crdt.Update) string {
+	return strings.NewReplacer(`"`+crdttest.TypeURL+`":`, "", `"`, "").Replace(crdttest.Format(u))
+}
+
+// tell notes what the user function is told.
+func (s *stream) tell(u *crdt.Update, err error) {
+	s.told = append(s.told, short(u))
+	if err != nil {
+		s.told = append(s.told, fmt.Sprintf("which cannot be: %v", err))
+	}
 }
 
 func (s *stream) hear(text string) {
@@ -226,6 +251,12 @@ func (s *stream) Command(ctx context.Context, number int64, c *actors.Command, s
 		text += "*"
 	}
 	s.hear(text)
+	s.mu.Lock()
+	s.commands = int(number)
+	s.mu.Unlock()
+	if s.author.withheld != nil {
+		return s.author.withheld
+	}
 	if s.stuck {
 		<-ctx.Done()
 		return ctx.Err()
@@ -243,6 +274,9 @@ func (s *stream) Cancelled(_ context.Context, number int64) error {
 
 func (s *stream) Update(_ context.Context, u *crdt.Update) error {
 	s.hear("update" + amount(u))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(u, s.value.Told(u))
 	return nil
 }
 
@@ -263,6 +297,11 @@ func (s *stream) Close() {
 // says gives an answer; it has to be accepted.
 func (s *stream) says(t *testing.T, a replica.Answer) {
 	t.Helper()
+	if w := a.Write; w != nil && w.Update != nil {
+		s.mu.Lock()
+		s.value.Said(w.Update)
+		s.mu.Unlock()
+	}
 	if err := s.Answer(a); err != nil {
 		t.Errorf("the answer %+v is wrong: %v", a, err)
 	}
