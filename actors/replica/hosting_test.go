@@ -21,7 +21,7 @@ import (
 // copies are replicas of counters, kept in memory: what a node would have without its peers.
 type copies struct {
 	mu   sync.Mutex
-	open map[actors.Ref]*counter
+	open map[actors.Ref]*tally
 	kept map[actors.Ref]*state
 	// openings so far, and what they come to.
 	openings int
@@ -42,8 +42,8 @@ type state struct {
 	waiting []func(error)
 }
 
-// counter is the open replica of an entity.
-type counter struct {
+// tally is the open replica of an entity.
+type tally struct {
 	*copies
 	*state
 	ref     actors.Ref
@@ -65,7 +65,7 @@ func (s *copies) Open(ctx context.Context, ref actors.Ref, changed func()) (repl
 	if st.deleted && !st.barred {
 		*st = state{}
 	}
-	c := &counter{s, st, ref, 0, changed}
+	c := &tally{s, st, ref, 0, changed}
 	s.open[ref] = c
 	return c, ctx.Err()
 }
@@ -113,7 +113,7 @@ func (s *copies) value(id string) int64 {
 
 func counting(id string) actors.Ref { return actors.Ref{Service: "counters", ID: id} }
 
-func (c *counter) Begin() (*crdt.Update, bool) {
+func (c *tally) Begin() (*crdt.Update, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = c.state.value
@@ -123,7 +123,7 @@ func (c *counter) Begin() (*crdt.Update, bool) {
 	return &crdt.Update{Kind: crdt.PNCounter, Change: c.state.value}, c.deleted
 }
 
-func (c *counter) Flush() (*crdt.Update, bool) {
+func (c *tally) Flush() (*crdt.Update, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	by := c.state.value - c.told
@@ -134,15 +134,15 @@ func (c *counter) Flush() (*crdt.Update, bool) {
 	return &crdt.Update{Kind: crdt.PNCounter, Change: by}, false
 }
 
-func (c *counter) Update(u *crdt.Update, level replica.Level, done func(error)) error {
+func (c *tally) Update(u *crdt.Update, level replica.Level, done func(error)) error {
 	return c.write(level, done, func() { c.exists = true; c.state.value += u.Change; c.told += u.Change })
 }
 
-func (c *counter) Delete(level replica.Level, done func(error)) error {
+func (c *tally) Delete(level replica.Level, done func(error)) error {
 	return c.write(level, done, func() { c.deleted = true })
 }
 
-func (c *counter) write(level replica.Level, done func(error), do func()) error {
+func (c *tally) write(level replica.Level, done func(error), do func()) error {
 	c.mu.Lock()
 	switch {
 	case c.open[c.ref] != c:
@@ -165,9 +165,9 @@ func (c *counter) write(level replica.Level, done func(error), do func()) error 
 	return nil
 }
 
-func (c *counter) Value() *crdt.Update { u, _ := c.Begin(); return u }
+func (c *tally) Value() *crdt.Update { u, _ := c.Begin(); return u }
 
-func (c *counter) Close() {
+func (c *tally) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[c.ref] != c {
@@ -331,7 +331,7 @@ type bench struct {
 func host(t *testing.T, change func(*replica.Config), test func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{T: t, author: &author{}, copies: &copies{open: make(map[actors.Ref]*counter), kept: make(map[actors.Ref]*state)}}
+		b := &bench{T: t, author: &author{}, copies: &copies{open: make(map[actors.Ref]*tally), kept: make(map[actors.Ref]*state)}}
 		var mu sync.Mutex
 		c := replica.Config{Replicas: b.copies, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			Leftover: func(_ context.Context, c actors.Command, o actors.Outcome) error {
