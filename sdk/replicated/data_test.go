@@ -202,13 +202,16 @@ func TestMisuse(t *testing.T) {
 		f    func()
 		code sdk.Code
 	}{
-		"a removed entry":            {func() { c.Add(1) }, sdk.CodeUnknown},
-		"overflow":                   {func() { full.Add(1) }, sdk.CodeOutOfRange},
-		"underflow":                  {func() { low.Add(-1) }, sdk.CodeOutOfRange},
-		"an element without UTF-8":   {func() { new(Set[string]).Add("\xff") }, sdk.CodeInvalidArgument},
-		"a key without UTF-8":        {func() { m.At("\xff") }, sdk.CodeInvalidArgument},
-		"a value without JSON":       {func() { new(Register[[]float64]).Set([]float64{math.NaN()}) }, sdk.CodeInvalidArgument},
-		"a type without encoding":    {func() { new(Set[func()]).Add(nil) }, sdk.CodeUnknown},
+		"a removed entry":          {func() { c.Add(1) }, sdk.CodeUnknown},
+		"overflow":                 {func() { full.Add(1) }, sdk.CodeOutOfRange},
+		"underflow":                {func() { low.Add(-1) }, sdk.CodeOutOfRange},
+		"an element without UTF-8": {func() { new(Set[string]).Add("\xff") }, sdk.CodeInvalidArgument},
+		"a key without UTF-8":      {func() { m.At("\xff") }, sdk.CodeInvalidArgument},
+		"a value without JSON":     {func() { new(Register[[]float64]).Set([]float64{math.NaN()}) }, sdk.CodeInvalidArgument},
+		"a type without encoding":  {func() { new(Set[func()]).Add(nil) }, sdk.CodeUnknown},
+		"an unknown typed key": {func() {
+			NewMap(func(string) *Counter { return nil }).At("a")
+		}, sdk.CodeUnknown},
 		"an unknown key":             {func() { NewMap(keys).At("?") }, sdk.CodeUnknown},
 		"a map that cannot make any": {func() { new(Map[string, Data]).At("a") }, sdk.CodeUnknown},
 		"data that is in use": {func() {

@@ -130,7 +130,7 @@ func (e Entity[D]) Definition() (*def.Entity, error) {
 	switch {
 	case !ok:
 		report("the data: %v is none of the types of this package, so it takes New to make it", typeName[D]())
-	case any(sample) != nil:
+	case !none(sample):
 		for _, err := range sample.problems(1) {
 			report("the data: %w", err)
 		}

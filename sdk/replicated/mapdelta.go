@@ -21,7 +21,7 @@ func (m *Map[K, D]) problems(deep int) []error {
 	if m != nil && m.create != nil {
 		var key K // which need not be a key that it knows
 		def.Contain(func() { data = m.create(key) })
-		if any(data) == nil {
+		if none(data) {
 			return problems
 		}
 	} else {
