@@ -68,7 +68,7 @@ func mutate(t *rapid.T, data Data, deep int) {
 	case *Vote:
 		d.Cast(n > 1)
 	case *Map[string, Data]:
-		key := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m", "c2", "s2", "m2"}).Draw(t, "key")
+		key := rapid.SampledFrom([]string{"c", "s", "m", "m2", rapid.SampledFrom([]string{"g", "t", "r", "f", "v"}).Draw(t, "rare")}).Draw(t, "key")
 		switch op := rapid.IntRange(0, 7).Draw(t, "map"); {
 		case op == 0:
 			d.Clear()
@@ -86,11 +86,11 @@ func mutate(t *rapid.T, data Data, deep int) {
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m"}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m", "m", "m", "m", "m"}).Draw(t, "kind")
 		data, other := keys(kind), keys(kind)
 		for range rapid.IntRange(1, 12).Draw(t, "turns") {
 			before := data.value()
-			for range rapid.IntRange(0, 6).Draw(t, "ops") {
+			for range rapid.IntRange(0, 10).Draw(t, "ops") {
 				mutate(t, data, 0)
 			}
 			if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {

@@ -70,11 +70,18 @@ func anything(t *rapid.T, kind string, deep int) *crdt.Update {
 	case "Vote":
 		return &crdt.Update{Update: &crdt.Update_Vote{Vote: &crdt.VoteUpdate{SelfVote: n > 1}}}
 	}
-	inner := rapid.SampledFrom(kinds[:len(kinds)-2+min(deep, 1)]).Draw(t, "inner")
-	key := inner + "-" + element
+	few := []string{"PNCounter", "ORSet", "LWWRegister", rapid.SampledFrom(kinds).Draw(t, "any")}
+	if deep > 0 {
+		few = append(few, "ORMap", "ORMap")
+	}
+	inner := rapid.SampledFrom(few).Draw(t, "inner")
+	key := inner + "-1"
 	u := new(crdt.ORMapUpdate)
 	switch rapid.IntRange(0, 7).Draw(t, "map") {
 	case 0:
+		if n > 1 {
+			return anything(t, kind, deep)
+		}
 		u.Action = &crdt.ORMapUpdate_Clear{Clear: true}
 	case 1, 2:
 		u.Action = &crdt.ORMapUpdate_Remove{Remove: key}
