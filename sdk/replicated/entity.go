@@ -125,7 +125,7 @@ func (e Entity[D]) Definition() (*def.Entity, error) {
 	sample, ok := zero[D]()
 	if e.New != nil {
 		sample, ok = *new(D), true
-		def.Contain(func() { sample = e.New("") }) // which need not be an id that it knows
+		_ = def.Contain(func() { sample = e.New("") }) // which need not be an id that it knows
 	}
 	switch {
 	case !ok:

@@ -20,7 +20,7 @@ func (m *Map[K, D]) problems(deep int) []error {
 	var data D
 	if m != nil && m.create != nil {
 		var key K // which need not be a key that it knows
-		def.Contain(func() { data = m.create(key) })
+		_ = def.Contain(func() { data = m.create(key) })
 		if none(data) {
 			return problems
 		}
