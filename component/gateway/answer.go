@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,9 @@ type answer struct {
 	// protobuf says that the caller sent protobuf and gets it.
 	protobuf, events, lines bool
 	began                   bool
+	// silence is how long a stream of events may be before a heartbeat.
+	silence   time.Duration
+	heartbeat *heartbeat
 }
 
 func (a *answer) accept(r *http.Request, kind mediaKind) {
@@ -64,6 +68,9 @@ func (a *answer) reply(o actors.Outcome) error {
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
 		a.w.WriteHeader(http.StatusOK)
+		if a.events && !raw {
+			a.heartbeat = startHeartbeat(a.silence, func() error { return a.write([]byte(":\n\n")) })
+		}
 	}
 	switch {
 	case !a.m.StreamedOut || raw:
@@ -72,7 +79,11 @@ func (a *answer) reply(o actors.Outcome) error {
 	default:
 		body = append(slices.Clip(body), '\n')
 	}
-	if _, err := a.w.Write(body); err != nil || !a.m.StreamedOut {
+	return a.heartbeat.do(func() error { return a.write(body) })
+}
+
+func (a *answer) write(b []byte) error {
+	if _, err := a.w.Write(b); err != nil || !a.m.StreamedOut {
 		return err
 	}
 	return a.w.flush()
@@ -104,8 +115,7 @@ func (a *answer) fail(err error) {
 	}
 	text := problemOf(err).json()
 	if a.events {
-		_, _ = a.w.Write(event("error", text))
-		_ = a.w.flush()
+		_ = a.heartbeat.do(func() error { return a.write(event("error", text)) })
 		return
 	}
 	if a.m.StreamedOut && a.m.Output != protobufPrefix+httpBody {

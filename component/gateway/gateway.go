@@ -50,6 +50,9 @@ type Config struct {
 	BodyTimeout time.Duration
 	// IdleTimeout is how long a connection may stay without a call. Defaults to 5 min.
 	IdleTimeout time.Duration
+	// Heartbeat is after how long a silent stream of server-sent events gets a comment, which keeps those on the way from
+	// closing it. Defaults to 15 s.
+	Heartbeat time.Duration
 	// DrainTimeout is how long calls get to end when Run is told to stop. Defaults to 10 s.
 	DrainTimeout time.Duration
 
@@ -72,6 +75,7 @@ func (c Config) withDefaults() Config {
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, 30*time.Second)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 5*time.Minute)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -93,7 +97,7 @@ func (c Config) validate() error {
 	for name, n := range map[string]int{
 		"MaxMessage": c.MaxMessage, "MaxStreams": c.MaxStreams, "MaxConnections": c.MaxConnections, "MaxHeader": c.MaxHeader,
 		"HeaderTimeout": int(c.HeaderTimeout), "BodyTimeout": int(c.BodyTimeout),
-		"IdleTimeout": int(c.IdleTimeout), "DrainTimeout": int(c.DrainTimeout),
+		"IdleTimeout": int(c.IdleTimeout), "Heartbeat": int(c.Heartbeat), "DrainTimeout": int(c.DrainTimeout),
 	} {
 		if n < 0 {
 			report("%s is negative", name)

@@ -361,6 +361,78 @@ func TestEventing(t *testing.T) {
 	})
 }
 
+// Topics work over a broker of its own: what came while the component was away is not lost, nor is what comes after the
+// broker was away.
+func TestTopicsOverRedis(t *testing.T) {
+	t.Parallel()
+	prepared := prepare(t)
+	redis, err := prepared.cluster.StartRedis(within(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Redis keeps what nobody acknowledged, and hands it out again after this long: a minute unless one says otherwise.
+	const pending = "  - {name: processingTimeout, value: 1s}\n  - {name: redeliverInterval, value: 1s}\n"
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "pubsub.yaml"), redis.Component("pubsub", "pubsub.redis", pending), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	prepared.host(t, harness.HostOptions{
+		Handler:    harness.HandlerOptions{Package: fixture, Args: []string{"-topics"}},
+		Daprd:      harness.DaprdOptions{Resources: []string{folder}},
+		ActorTypes: []string{senderType},
+	})
+	s := prepared
+	// arrives says whether texts are among those that came, each for the first time in this order.
+	arrives := func(texts ...string) {
+		t.Helper()
+		err := harness.Poll(within(t, 40*time.Second), 100*time.Millisecond, func(context.Context) error {
+			var got []string
+			for _, l := range s.letters(t, "news") {
+				if !slices.Contains(got, l.Text) {
+					got = append(got, l.Text)
+				}
+			}
+			if !slices.Equal(got, texts) {
+				return fmt.Errorf("got %q, want %q", got, texts)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.command(t, senderType, "n", "Tell", `{"text":"by an entity"}`)
+	arrives("by an entity")
+
+	s.Component.Kill()
+	publish := func(text string) error {
+		r, err := s.dapr.Do(within(t, 10*time.Second), "POST", "/v1.0/publish/pubsub/news", map[string]string{"Content-Type": "application/json"}, []byte(`{"text":"`+text+`"}`))
+		if err == nil && !r.OK() {
+			err = fmt.Errorf("publish: status %d, %s", r.Status, r.Body)
+		}
+		return err
+	}
+	if err := publish("while away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Component.Start(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	arrives("by an entity", "while away")
+
+	redis.Kill()
+	// It is decided and durable, so it will be published.
+	s.command(t, senderType, "n", "Tell", `{"text":"without a broker"}`)
+	if err := redis.Start(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	arrives("by an entity", "while away", "without a broker")
+	if err := harness.Poll(within(t, 20*time.Second), 200*time.Millisecond, func(context.Context) error { return publish("again") }); err != nil {
+		t.Fatal(err)
+	}
+	arrives("by an entity", "while away", "without a broker", "again")
+}
+
 // One of two hosts is killed; the other one goes on with its effects and its feeds.
 func TestDeliveriesMove(t *testing.T) {
 	t.Parallel()

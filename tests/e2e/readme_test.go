@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapr-entities/entities/tests/harness"
+)
+
+// shown is a command of a README, and what it says that the answer is.
+type shown struct{ command, answer string }
+
+// shownIn returns the commands in a README's indented blocks that curl runs, in order, each with the lines before it that set
+// variables. An answer is the block after the one that its command ends; it may have line breaks for the reader.
+func shownIn(t *testing.T, file string) (list []shown) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var variables, open strings.Builder
+	answering := false
+	for line := range strings.Lines(string(data)) {
+		line, indented := strings.CutPrefix(strings.TrimRight(line, "\n"), "    ")
+		switch {
+		case !indented && line != "":
+			open.Reset()
+			answering = false
+		case strings.HasPrefix(line, "curl "), open.Len() > 0 && line != "":
+			line, more := strings.CutSuffix(line, "\\")
+			open.WriteString(line)
+			// A quotation that is open goes on in the next line, too.
+			if !more && strings.Count(open.String(), "'")%2 == 0 {
+				list = append(list, shown{command: variables.String() + open.String()})
+				open.Reset()
+			}
+		case indented && strings.Contains(line, "=http://"):
+			variables.WriteString(line + "\n")
+		case indented && len(list) > 0 && (strings.HasPrefix(line, "{") || answering):
+			answering = true
+			list[len(list)-1].answer += strings.TrimSpace(line) + " "
+		}
+	}
+	if len(list) < 4 {
+		t.Fatalf("%s shows %d commands", file, len(list))
+	}
+	return list
+}
+
+// What the READMEs of the samples tell people to type works as it is written.
+func TestReadmes(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Fatal("the READMEs use curl, which is not installed")
+	}
+	for sample, actorTypes := range map[string][]string{
+		"cart": {"ShoppingCart"}, "bank": {"Account", "Transfer"}, "profile": {"Profiles"},
+	} {
+		t.Run(sample, func(t *testing.T) {
+			t.Parallel()
+			ports, err := harness.FreePorts(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gateway := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+			s := start(t, harness.HostOptions{
+				Handler:    harness.HandlerOptions{Package: "samples/" + sample + "/cmd/" + sample},
+				Metadata:   map[string]string{"gatewayAddress": strings.TrimPrefix(gateway, "http://")},
+				ActorTypes: actorTypes,
+			})
+			addresses := strings.NewReplacer("http://127.0.0.1:3500", s.dapr.Base, "http://127.0.0.1:8085", gateway)
+			for _, x := range shownIn(t, "../../samples/"+sample+"/README.md") {
+				// A transfer is complete a moment after it was started.
+				err := harness.Poll(within(t, 10*time.Second), 100*time.Millisecond, func(ctx context.Context) error {
+					var out bytes.Buffer
+					command := exec.CommandContext(ctx, "sh", "-c", strings.Replace(addresses.Replace(x.command), "curl ", "curl -sS ", 1))
+					command.Stdout, command.Stderr = &out, &out
+					if err := command.Run(); err != nil {
+						return fmt.Errorf("%w: %s", err, out.String())
+					}
+					return answers(out.String(), x.answer)
+				})
+				if err != nil {
+					t.Errorf("%s\n%v", x.command, err)
+				}
+			}
+		})
+	}
+}
+
+// answers checks what a command printed. What no answer is shown of must not have failed.
+func answers(got, want string) error {
+	if want == "" {
+		if strings.Contains(got, "errorCode") || strings.Contains(got, "about:blank") {
+			return fmt.Errorf("it failed: %s", got)
+		}
+		return nil
+	}
+	var g, w any
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		return fmt.Errorf("the README shows %s: %w", want, err)
+	}
+	if err := json.Unmarshal([]byte(got), &g); err != nil || !reflect.DeepEqual(g, w) {
+		return fmt.Errorf("got  %s\nwant %s", got, want)
+	}
+	return nil
+}
