@@ -34,6 +34,7 @@ func (c *Component) addChecks() {
 		"actorTypes":      (*host).actorsReady,
 		"journalIdentity": (*host).kinReady,
 		"topics":          (*host).topicsReady,
+		"replication":     (*host).replicasReady,
 	} {
 		c.admin.Check(name, func() error {
 			if h := c.host.Load(); h != nil {
@@ -82,4 +83,11 @@ func (h *host) topicsReady() error {
 		return nil
 	}
 	return h.topics.ready()
+}
+
+func (h *host) replicasReady() error {
+	if h.replicas == nil {
+		return nil
+	}
+	return h.replicas.check()
 }

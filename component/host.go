@@ -40,6 +40,7 @@ type host struct {
 	gateway    *gateway.Gateway // nil if there is to be none
 	deliveries *deliveries
 	topics     *topics
+	replicas   *replicas
 	catalog    atomic.Pointer[catalog.Catalog]
 }
 
@@ -114,7 +115,10 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if err != nil {
 		return nil, err
 	}
-	routes.Actions, routes.Report = h.function, h.function.Report
+	if h.replicas, err = newReplicas(h, c); err != nil {
+		return nil, err
+	}
+	routes.Actions, routes.Report, routes.Replicated = h.function, h.function.Report, h.replicas
 	if h.router, err = dispatch.New(routes); err != nil {
 		return nil, err
 	}
@@ -129,7 +133,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		return nil, err
 	}
 	h.actors, err = actorhost.New(actorhost.Config{
-		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine,
+		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: entities{h.engine, h},
 		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
 		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
 		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
@@ -205,7 +209,8 @@ func (h *host) Run(ctx context.Context) error {
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
+			part("replicated entities", h.replicas.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
@@ -248,8 +253,9 @@ func named(part string, err error) error {
 
 // runtime is what the building blocks stand on.
 func (h *host) runtime() building.Runtime {
-	r := building.Runtime{Entities: h.router, CommandID: engine.CommandID}
+	r := building.Runtime{Entities: h.router}
 	if h.journal != nil {
+		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
 	}

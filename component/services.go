@@ -7,7 +7,6 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/engine"
-	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/component/admin"
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/component/gateway"
@@ -26,6 +25,7 @@ func (h *host) change(next *catalog.Catalog, function func(service string) engin
 	}
 	h.catalog.Store(next)
 	h.engine.Serve(services)
+	h.replicas.update(next)
 	h.actors.Update()
 	h.deliveries.update(next)
 	h.topics.update(next)
@@ -125,21 +125,7 @@ func (h *host) outcome(ctx context.Context, ref actors.Ref, key string) (actors.
 	if !ok || !s.Kind.Placed() {
 		return actors.Outcome{}, false, actors.Errorf(actors.Unimplemented, "outcomes are kept for entities, and %s is no service of such", ref.Service)
 	}
-	stream := actors.Ref{Service: s.Persistence, ID: ref.ID}
-	checked, err := h.journal.Heads(ctx, []journal.Check{{Ref: stream, Command: engine.CommandID(key), After: -1}})
-	if err != nil {
-		return actors.Outcome{}, false, &actors.Error{Code: actors.Unavailable, Cause: err, Message: "look up a command of " + ref.String() + ": the journal cannot be read; try again"}
-	}
-	record := checked[0].Record
-	if record == nil {
-		return actors.Outcome{}, false, nil
-	}
-	o, err := actors.UnmarshalOutcome(record.Outcome)
-	if err != nil {
-		return actors.Outcome{}, false, actors.Errorf(actors.DataLoss, "the stored outcome of a command of %s cannot be read: %w", ref, err)
-	}
-	o.Sequence, o.Repeated = record.Sequence, true
-	return o, true, nil
+	return engine.Stored(ctx, h.journal, s.Persistence, ref, key)
 }
 
 // newGateway is nil if the settings want none.

@@ -14,6 +14,15 @@ type Cell struct {
 	Version int64
 }
 
+// PutResult is what became of a cell of PutEach.
+type PutResult struct {
+	// Version that it has now, if there is no Err.
+	Version int64
+	// Err says why it was certainly not set: it matches ErrConflict, or the cell is not valid, or not the first in the call
+	// that has its key.
+	Err error
+}
+
 // The limits of a Cell.
 const (
 	MaxCellKeyBytes = 1024
@@ -30,6 +39,10 @@ type Cells interface {
 	// Put sets the value if the cell still has c.Version, and returns its version then. Otherwise the error matches
 	// ErrConflict. Any other error leaves in doubt whether it was set, unless the cell is not valid.
 	Put(ctx context.Context, c Cell) (int64, error)
+	// PutEach is Put for many cells: each is set or not for itself, and those that are share a commit where the back end
+	// can. There is a result for each, in order. An error leaves in doubt which of them were set. The cells are neither
+	// kept nor changed.
+	PutEach(ctx context.Context, cells []Cell) ([]PutResult, error)
 	// Remove takes the cell away if it still has that version, else, and if there is no such cell, the error matches
 	// ErrConflict.
 	Remove(ctx context.Context, key string, version int64) error

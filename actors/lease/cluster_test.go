@@ -232,6 +232,11 @@ func (f *faultyCells) Put(ctx context.Context, c journal.Cell) (version int64, e
 	return version, err
 }
 
+// PutEach is for others; a lease is put alone.
+func (f *faultyCells) PutEach(context.Context, []journal.Cell) ([]journal.PutResult, error) {
+	return nil, errors.ErrUnsupported
+}
+
 func (f *faultyCells) Remove(ctx context.Context, key string, version int64) (err error) {
 	carried, answered := f.through(ctx, func(ctx context.Context) { _ = f.inner.Remove(ctx, key, version) })
 	if carried {

@@ -114,7 +114,7 @@ func (n *session) target(actorType string) (target, error) {
 		return target{entities: reserved, name: actorType}, nil
 	}
 	if c := n.host.config.Catalog(); c != nil {
-		if s, ok := c.Service(actorType); ok && s.ActorType == actorType && s.Kind.Placed() {
+		if s, ok := c.Service(actorType); ok && s.ActorType == actorType && s.Kind.Entities() {
 			return target{entities: n.host.config.Entities, name: s.Name, service: s}, nil
 		}
 	}

@@ -125,7 +125,7 @@ const maxDrainTimeout = 7 * time.Second
 // minReply leaves room for every failure: see maxText.
 const minReply = 64 << 10
 
-// actorTypes are the actor types of the placed services and, if there are any, the reserved ones, sorted.
+// actorTypes are the actor types of the services that have entities and, if there are any, the reserved ones, sorted.
 func (c Config) actorTypes() []string {
 	known := c.Catalog()
 	if known == nil {
@@ -133,7 +133,7 @@ func (c Config) actorTypes() []string {
 	}
 	var types []string
 	for _, s := range known.Services() {
-		if s.Kind.Placed() {
+		if s.Kind.Entities() {
 			types = append(types, s.ActorType)
 		}
 	}

@@ -40,6 +40,7 @@ type Metrics struct {
 	parked       *prometheus.CounterVec
 	skipped      *prometheus.CounterVec
 	calls        *prometheus.HistogramVec
+	replication  replication
 }
 
 // Durations from a turn in memory to a stalled database.
@@ -85,6 +86,7 @@ func NewMetrics() *Metrics {
 		m.delivered, m.lag, m.retried, m.parked, m.skipped, m.calls,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	m.replication = newReplication(m.registry)
 	return m
 }
 

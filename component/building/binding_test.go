@@ -47,7 +47,7 @@ func todo(t testing.TB) *catalog.Catalog {
 func bound(t testing.TB, j Journal, c *catalog.Catalog, handle actors.HandlerFunc) *rig {
 	t.Helper()
 	r := start(t, nil)
-	r.Attach(Runtime{Entities: handle, Journal: j, Catalog: func() *catalog.Catalog { return c }, CommandID: func(key string) string { return "key:" + key }})
+	r.Attach(Runtime{Entities: handle, Journal: j, Catalog: func() *catalog.Catalog { return c }})
 	if err := r.initBinding(r.ctx, map[string]string{"commandTimeout": "5s", "maxMessage": "5242879"}); err != nil {
 		t.Fatal(err)
 	}
@@ -347,21 +347,26 @@ func TestList(t *testing.T) {
 
 func TestOutcome(t *testing.T) {
 	t.Parallel()
-	j := memory.Open()
-	fill(t, j, "a", 1, 1, false)
-	for key, out := range map[string]actors.Outcome{
-		"failed":  {Failure: &actors.Error{Code: actors.InvalidArgument, Message: "no tea"}},
-		"forward": {Forward: &actors.Forward{Ref: actors.Ref{Service: "todo.Board", ID: "b"}, Method: "Pin"}},
-	} {
-		j.Append(context.Background(), []journal.Append{{
-			Ref: actors.Ref{Service: "lists", ID: "a"}, Expected: journal.AnySequence, Command: "key:" + key,
-			Record: &journal.Record{Outcome: actors.MarshalOutcome(out)},
-		}})
+	known := map[string]actors.Outcome{
+		"1":       {Sequence: 1, Reply: &actors.Payload{TypeURL: "json.cloudstate.io/Done", ContentType: actors.ContentJSON, Data: []byte(`{"ok":true}`)}},
+		"failed":  {Sequence: 1, Failure: &actors.Error{Code: actors.InvalidArgument, Message: "no tea"}},
+		"forward": {Sequence: 1, Forward: &actors.Forward{Ref: actors.Ref{Service: "todo.Board", ID: "b"}, Method: "Pin"}},
 	}
-	j.Append(context.Background(), []journal.Append{{
-		Ref: actors.Ref{Service: "lists", ID: "a"}, Expected: journal.AnySequence, Command: "key:broken", Record: &journal.Record{Outcome: []byte("?")},
-	}})
-	r := bound(t, j, todo(t), none)
+	c := todo(t)
+	r := bound(t, nil, c, none)
+	r.Attach(Runtime{
+		Entities: actors.HandlerFunc(none), Journal: memory.Open(), Catalog: func() *catalog.Catalog { return c },
+		Outcomes: func(_ context.Context, ref actors.Ref, key string) (actors.Outcome, bool, error) {
+			if ref != (actors.Ref{Service: "todo.List", ID: "a"}) {
+				t.Errorf("asked for %s", ref)
+			}
+			if key == "broken" {
+				return actors.Outcome{}, false, actors.Errorf(actors.DataLoss, "it cannot be read")
+			}
+			o, found := known[key]
+			return o, found, nil
+		},
+	})
 	for key, want := range map[string]string{
 		"1":       `{"found":true,"sequence":1,"reply":{"ok":true}}`,
 		"2":       `{"found":false}`,

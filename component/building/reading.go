@@ -206,23 +206,17 @@ func (b *binding) list(ctx context.Context, c *call) (*components.InvokeResponse
 }
 
 func (b *binding) outcome(ctx context.Context, c *call) (*components.InvokeResponse, error) {
-	j, ref, err := c.journal()
+	if _, _, err := c.journal(); err != nil {
+		return nil, err
+	}
+	out, found, err := c.runtime.Outcomes(ctx, c.ref, c.values["idempotencyKey"])
 	if err != nil {
 		return nil, err
 	}
-	checked, err := j.Heads(ctx, []journal.Check{{Ref: ref, Command: c.runtime.commandID(c.values["idempotencyKey"]), After: -1}})
-	if err != nil {
-		return nil, journalError(fmt.Sprintf("look up a command of %s", c.ref), err)
-	}
-	record := checked[0].Record
-	if record == nil {
+	if !found {
 		return answer(outcomeJSON{}, nil)
 	}
-	out, err := actors.UnmarshalOutcome(record.Outcome)
-	if err != nil {
-		return nil, actors.Errorf(actors.DataLoss, "the stored outcome of a command of %s: %w", c.ref, err)
-	}
-	o := outcomeJSON{Found: true, Sequence: record.Sequence}
+	o := outcomeJSON{Found: true, Sequence: out.Sequence}
 	if out.Reply != nil {
 		o.Reply = c.json(*out.Reply)
 	}
@@ -232,7 +226,7 @@ func (b *binding) outcome(ctx context.Context, c *call) (*components.InvokeRespo
 	if f := out.Forward; f != nil {
 		o.Forward = &forwardJSON{Service: f.Service, ID: f.ID, Command: f.Method}
 	}
-	return answer(o, map[string]string{"sequence": strconv.FormatInt(record.Sequence, 10)})
+	return answer(o, map[string]string{"sequence": strconv.FormatInt(out.Sequence, 10)})
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

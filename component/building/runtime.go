@@ -16,9 +16,9 @@ type Runtime struct {
 	Journal Journal
 	// Catalog returns the services that are known now, or nil if there is no user function. It may be nil itself.
 	Catalog func() *catalog.Catalog
-	// CommandID returns the id under which the journal keeps the record of a command with an idempotency key. Nil means
-	// that they are the same.
-	CommandID func(key string) string
+	// Outcomes finds the outcome of the command of an entity that had the key. Needed if there is a Journal. Errors are
+	// *actors.Error.
+	Outcomes func(ctx context.Context, ref actors.Ref, key string) (actors.Outcome, bool, error)
 }
 
 // Journal is the part of journal.Journal that is needed here.
@@ -36,11 +36,4 @@ func (r *Runtime) catalog() *catalog.Catalog {
 		return nil
 	}
 	return r.Catalog()
-}
-
-func (r *Runtime) commandID(key string) string {
-	if r.CommandID == nil {
-		return key
-	}
-	return r.CommandID(key)
 }

@@ -44,6 +44,13 @@ type Config struct {
 
 	// Pubsub component of topics.
 	Pubsub string
+	// Replication of replicated entities. Resolve makes the transport auto one of the others.
+	Replication Replication
+	// PeerAddress is empty if there is to be none.
+	PeerAddress string
+	PeerKey     Secret
+	SlotTimeout time.Duration
+
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string
 	GatewayOrigins string
@@ -112,6 +119,9 @@ func (c *Config) validate() error {
 	if c.MaxReply > c.MaxBytes || c.MaxMessage > c.MaxBytes {
 		problems = append(problems, fmt.Errorf("maxBytes (%d) has no room for one message of maxMessage (%d) or maxReply (%d)",
 			c.MaxBytes, c.MaxMessage, c.MaxReply))
+	}
+	if err := c.resolveReplication(); err != nil {
+		problems = append(problems, err)
 	}
 	names := map[string]string{}
 	for _, service := range sortedKeys(c.ActorTypes) {

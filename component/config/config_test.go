@@ -18,7 +18,8 @@ func TestDefaults(t *testing.T) {
 		UserFunction: "127.0.0.1:8080", Journal: Journal{Scheme: "sqlite", Source: "entities.db"}, Host: HostAuto,
 		DaprGRPCEndpoint: "127.0.0.1:50001", CommandTimeout: time.Minute, IdleTimeout: 30 * time.Second,
 		DrainTimeout: 2 * time.Second, GracePeriod: 20 * time.Second, Reads: Checked, MaxResident: 10000, MaxQueue: 1000,
-		MaxInFlight: 10000, MaxEvents: 1000, MaxEffects: 100, MaxHops: 16, MaxTries: 10, LeaseTimeout: 5 * time.Second, Pubsub: "pubsub", MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
+		MaxInFlight: 10000, MaxEvents: 1000, MaxEffects: 100, MaxHops: 16, MaxTries: 10, LeaseTimeout: 5 * time.Second, Pubsub: "pubsub",
+		Replication: Replication{Transport: TransportNone}, SlotTimeout: 15 * time.Second, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
 		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
 	}
@@ -42,6 +43,7 @@ func TestFromMetadata(t *testing.T) {
 	want.IdleTimeout, want.MaxBytes = 90*time.Second, 1<<30
 	want.ActorTypes = map[string]string{"shop.v1.ShoppingCart": "Cart"}
 	want.InitFile, want.Host = false, HostAlways
+	want.Replication.Transport = TransportJournal // it is shared
 	if !c.Equal(want) {
 		t.Error(cmp.Diff(want, c))
 	}

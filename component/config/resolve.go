@@ -95,6 +95,7 @@ func Environment(getenv func(string) string) map[string]string {
 	set("socketFolder", getenv("DAPR_COMPONENT_SOCKETS_FOLDER"))
 	// A flag shows its value to everybody on the machine.
 	set("journal", getenv("ENTITIES_JOURNAL"))
+	set("peerKey", getenv("ENTITIES_PEER_KEY"))
 	return values
 }
 

@@ -137,6 +137,30 @@ var settings = []Setting{
 		parse:   text(func(c *Config) *string { return &c.Pubsub }),
 	},
 	{
+		Name: "replication", Default: "auto", Type: "string", Scope: State | Process,
+		Meaning: "How nodes tell each other of writes to replicated entities: journal (the shared PostgreSQL), pubsub:<name of a pub/sub component of the sidecar>, or none for one node. auto is journal with PostgreSQL, else none.",
+		Example: "pubsub:redis",
+		parse:   parseReplication,
+	},
+	{
+		Name: "peerAddress", Default: "off", Type: "string", Scope: State | Process,
+		Meaning: "Address at which other nodes ask this one for what they have missed of replicated entities, or off: then they ask in the way of replication, which is slower.",
+		Example: "10.0.0.7:9100",
+		parse:   address(func(c *Config) *string { return &c.PeerAddress }),
+	},
+	{
+		Name: "peerKey", Type: "string", Scope: State | Process, Sensitive: true,
+		Meaning: "Secret by which nodes know each other at peerAddress, the same on all of them.",
+		Example: "a long random text",
+		parse:   parsePeerKey,
+	},
+	{
+		Name: "slotTimeout", Default: "15s", Type: "duration", Scope: State | Process,
+		Meaning: "Time after which a node that shows no sign of life no longer counts as a member of replication. It stops writing after half of it.",
+		Example: "30s",
+		parse:   duration(func(c *Config) *time.Duration { return &c.SlotTimeout }, "1s", "10m"),
+	},
+	{
 		Name: "gatewayAddress", Default: "off", Type: "string", Scope: State | Process,
 		Meaning: "Address at which all services of the user function are served over gRPC, gRPC-Web and HTTP, or off. There is no authentication: leave it on the loopback interface, or behind something that has.",
 		Example: "127.0.0.1:9000",

@@ -31,7 +31,7 @@ func (m *Map[K, D]) problems(deep int) []error {
 				typeName[D]()))
 		}
 	}
-	if deep >= maxNesting {
+	if deep > maxNesting {
 		return append(problems, fmt.Errorf("maps are in maps, more than %d deep", maxNesting))
 	}
 	return append(problems, data.problems(deep+1)...)

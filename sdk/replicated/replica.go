@@ -62,6 +62,8 @@ func (r *replica[D]) Apply(d *pb.CrdtDelta) (err error) {
 
 func (r *replica[D]) Value() *pb.CrdtDelta { return r.data.value() }
 
+func (r *replica[D]) Data() any { return r.data }
+
 func (r *replica[D]) Settle(keep bool) {
 	if keep {
 		r.data.settle()

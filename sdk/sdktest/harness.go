@@ -14,15 +14,17 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dapr-entities/entities/sdk"
 	"github.com/dapr-entities/entities/sdk/internal/codec"
 	"github.com/dapr-entities/entities/sdk/internal/def"
 	"github.com/dapr-entities/entities/sdk/internal/turn"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	"github.com/dapr-entities/entities/sdk/replicated"
 )
 
-// Harness is one entity under test, event sourced or of the value kind. It belongs to its test's goroutine.
+// Harness is one entity under test, of any kind; of a replicated one it is one node. It belongs to its test's goroutine.
 type Harness struct {
 	t       testing.TB
 	entity  *def.Entity
@@ -55,6 +57,7 @@ type answer struct {
 	action   *cloudstate.ClientAction
 	effects  []*cloudstate.SideEffect
 	events   []string
+	level    replicated.Level
 	snapshot bool
 }
 
@@ -70,8 +73,11 @@ type Result[Out any] struct {
 	Forward *Call
 	// Effects in the order in which they were asked for.
 	Effects []Effect
-	// Events are the names of the events that were recorded. A value entity records "updated" or "deleted".
+	// Events are the names of the events that were recorded. Value entities and replicated ones record "updated" or
+	// "deleted".
 	Events []string
+	// Level of the change of a replicated entity.
+	Level replicated.Level
 	// Snapshot is whether the reply carried one.
 	Snapshot bool
 	// Restarted is whether the entity was rebuilt from its journal, because it failed in a way that left its state in
@@ -79,7 +85,7 @@ type Result[Out any] struct {
 	Restarted bool
 }
 
-// New opens an entity of which nothing is stored yet. It ends the test if the definition has problems.
+// New opens an entity of which nothing is stored yet; a replicated one on a single node, see Cluster. It ends the test if the definition has problems.
 func New(t testing.TB, definition sdk.Definition, id string) *Harness {
 	t.Helper()
 	entity, err := definition.Definition()
@@ -92,6 +98,8 @@ func New(t testing.TB, definition sdk.Definition, id string) *Harness {
 		h.subject = &eventSourced{harness: h}
 	case def.ValueEntity:
 		h.subject = &valueEntity{harness: h}
+	case def.Replicated:
+		return Cluster(t, definition, id, 1).Node(0)
 	default:
 		t.Fatalf("%s is no entity that New could open", entity.Service)
 	}
@@ -117,18 +125,11 @@ func Do[In, Out any](h *Harness, method sdk.Method[In, Out], in In) Result[Out] 
 	if err != nil {
 		h.t.Fatalf("%s: encode the input: %v", method, err)
 	}
-	h.command++
-	a := h.subject.handle(&cloudstate.Command{
-		EntityId: h.id,
-		Id:       h.command,
-		Name:     method.Name(),
-		Payload:  payload,
-		Sequence: int64(len(h.events)),
-	})
+	a := h.subject.handle(h.next(method.Name(), payload))
 	if a.command != h.command {
 		h.t.Fatalf("%s: reply to command %d, want %d", method, a.command, h.command)
 	}
-	result := Result[Out]{Effects: effectsOf(h.t, a.effects), Events: a.events, Snapshot: a.snapshot}
+	result := Result[Out]{Effects: effectsOf(h.t, a.effects), Events: a.events, Level: a.level, Snapshot: a.snapshot}
 	switch action := a.action.GetAction().(type) {
 	case *cloudstate.ClientAction_Failure:
 		result.Err = h.failure(action.Failure)
@@ -149,6 +150,12 @@ func Do[In, Out any](h *Harness, method sdk.Method[In, Out], in In) Result[Out] 
 	return result
 }
 
+// next is the next command.
+func (h *Harness) next(name string, payload *anypb.Any) *cloudstate.Command {
+	h.command++
+	return &cloudstate.Command{EntityId: h.id, Id: h.command, Name: name, Payload: payload, Sequence: int64(len(h.events))}
+}
+
 func (h *Harness) failure(f *cloudstate.Failure) *sdk.Error {
 	code := sdk.Code(f.GetCode())
 	if code == sdk.CodeOK {
@@ -162,7 +169,8 @@ func (h *Harness) failure(f *cloudstate.Failure) *sdk.Error {
 	}
 }
 
-// State is a pointer to the live state of an event-sourced entity, for reading. See Value for value entities.
+// State is a pointer to the live state of an event-sourced entity, for reading. See Value for value entities, and Data for
+// replicated ones.
 func State[S any](h *Harness) *S {
 	h.t.Helper()
 	if h.entity.Type == def.ValueEntity {
@@ -177,7 +185,7 @@ func State[S any](h *Harness) *S {
 }
 
 // Given adds to the entity's past, and opens it anew: events, or the values that a value entity had, one after the other
-// (nil: it was deleted).
+// (nil: it was deleted). A replicated entity has no such past.
 func (h *Harness) Given(past ...any) {
 	h.t.Helper()
 	for _, v := range past {

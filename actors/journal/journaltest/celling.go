@@ -82,6 +82,88 @@ func (s *suite) cells(t *testing.T) {
 	same(t, "cell", cellOf(t, j, "m"), journal.Cell{Key: "m", Value: []byte("mine"), Version: version})
 }
 
+// cellsAtOnce puts many cells in one call, each for itself.
+func (s *suite) cellsAtOnce(t *testing.T) {
+	j := s.open(t)
+	ctx := within(t)
+	if results, err := j.PutEach(ctx, nil); err != nil || len(results) != 0 {
+		t.Errorf("none: %v, %v", results, err)
+	}
+	there := put(t, j, "there", "old", 0)
+	gone := put(t, j, "gone", "", 0)
+	if err := j.Remove(ctx, "gone", gone); err != nil {
+		t.Fatal(err)
+	}
+	big := make([]byte, journal.MaxCellBytes)
+	cells := []journal.Cell{
+		{Key: "z", Value: []byte("x\x00\xff")},
+		{Key: "there", Value: []byte("new"), Version: there},
+		{Key: "b", Version: 7},
+		{Key: "a"},
+		{Key: "a", Value: []byte("again")},
+		{Key: ""},
+		{Key: "gone", Version: gone},
+		{Key: "bad", Version: -1},
+		{Key: "\xff"},
+		{Key: "big", Value: big},
+		{Key: "too big", Value: make([]byte, journal.MaxCellBytes+1)},
+		{Key: long(journal.MaxCellKeyBytes)},
+	}
+	const set, conflicting, refused = 0, 1, 2
+	want := []int{set, set, conflicting, set, refused, refused, conflicting, refused, refused, set, refused, set}
+	results, err := j.PutEach(ctx, cells)
+	if err != nil || len(results) != len(cells) {
+		t.Fatalf("%d results for %d cells, %v", len(results), len(cells), err)
+	}
+	n := 0
+	for i, r := range results {
+		got := set
+		if errors.Is(r.Err, journal.ErrConflict) {
+			got = conflicting
+		} else if r.Err != nil {
+			got = refused
+		}
+		if got != want[i] || (r.Version > max(cells[i].Version, 0)) != (got == set) {
+			t.Errorf("cell %d: %+v, want %d", i, r, want[i])
+		}
+		if got != set {
+			continue
+		}
+		n++
+		kept := cellOf(t, j, cells[i].Key)
+		if kept.Version != r.Version || string(kept.Value) != string(cells[i].Value) {
+			t.Errorf("cell %d is at %d with %d bytes, want %d with %d", i, kept.Version, len(kept.Value), r.Version, len(cells[i].Value))
+		}
+	}
+	if list, err := j.Cells(ctx, "", "", 0); err != nil || len(list) != n {
+		t.Errorf("%d cells, %v, want %d", len(list), err, n)
+	}
+	// What is given is the caller's.
+	cells[0].Value[0] = 'X'
+	same(t, "cell", string(cellOf(t, j, "z").Value), "x\x00\xff")
+
+	// More than fit into one message, however the back end cuts them.
+	many := make([]journal.Cell, 1200)
+	for i := range many {
+		many[i] = journal.Cell{Key: fmt.Sprintf("many/%d", i*7919%len(many)), Value: make([]byte, i%17*1000)}
+	}
+	for round := range 2 {
+		results, err = j.PutEach(ctx, many)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range results {
+			if r.Err != nil || r.Version <= many[i].Version {
+				t.Fatalf("round %d, cell %d: %+v after %d", round, i, r, many[i].Version)
+			}
+			many[i].Version = r.Version
+		}
+	}
+	for _, i := range []int{0, 600, 1199} {
+		same(t, "version", cellOf(t, j, many[i].Key).Version, many[i].Version)
+	}
+}
+
 func (s *suite) cellLists(t *testing.T) {
 	j := s.open(t)
 	keys := []string{
@@ -167,6 +249,85 @@ func (s *suite) cellLimits(t *testing.T) {
 	}
 	if n < 3 {
 		t.Errorf("seven cells in %d pages of three", n)
+	}
+}
+
+// cellRacesAtOnce has many who count in the same cells, each call in another order, and who remove and make them.
+func (s *suite) cellRacesAtOnce(t *testing.T) {
+	j := s.open(t)
+	ctx := within(t)
+	const racers, rounds, width = 6, 12, 9
+	var counted [width]atomic.Int64
+	var removed [width]atomic.Int64
+	var mu sync.Mutex
+	versions := map[string]int64{} // by key and version, how often
+	var wg sync.WaitGroup
+	for racer := range racers {
+		wg.Go(func() {
+			for round := range rounds {
+				list, err := j.Cells(ctx, "c/", "", 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				is := map[string]journal.Cell{}
+				for _, c := range list {
+					is[c.Key] = c
+				}
+				if racer == 0 && round%3 == 2 {
+					k := round % width
+					c := is[fmt.Sprint("c/", k)]
+					count, _ := strconv.Atoi(string(c.Value))
+					switch err := j.Remove(ctx, fmt.Sprint("c/", k), c.Version); {
+					case err == nil:
+						removed[k].Add(int64(count))
+					case !errors.Is(err, journal.ErrConflict):
+						t.Error(err)
+					}
+					continue
+				}
+				cells := make([]journal.Cell, width)
+				for i := range cells {
+					key := fmt.Sprint("c/", (i*(racer+1)+round)%width)
+					if racer == 2 || racer == 5 { // 3 and 6 divide the width
+						key = fmt.Sprint("c/", (width-1-i+round)%width)
+					}
+					count, _ := strconv.Atoi(string(is[key].Value))
+					cells[i] = journal.Cell{Key: key, Value: []byte(strconv.Itoa(count + 1)), Version: is[key].Version}
+				}
+				results, err := j.PutEach(ctx, cells)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i, r := range results {
+					if errors.Is(r.Err, journal.ErrConflict) {
+						continue
+					}
+					mu.Lock()
+					name := fmt.Sprint(cells[i].Key, " ", r.Version)
+					versions[name]++
+					if r.Err != nil || r.Version <= cells[i].Version || versions[name] > 1 {
+						t.Errorf("%s: %+v after %d", cells[i].Key, r, cells[i].Version)
+					}
+					mu.Unlock()
+					k, _ := strconv.Atoi(cells[i].Key[2:])
+					counted[k].Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := int64(0)
+	for k := range width {
+		count, _ := strconv.ParseInt(string(cellOf(t, j, fmt.Sprint("c/", k)).Value), 10, 64)
+		if want := counted[k].Load() - removed[k].Load(); count != want {
+			t.Errorf("cell %d says %d, want %d", k, count, want)
+		}
+		total += counted[k].Load()
+	}
+	if total < rounds {
+		t.Errorf("only %d puts were successful", total)
 	}
 }
 

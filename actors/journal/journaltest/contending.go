@@ -355,16 +355,17 @@ func (s *suite) close(t *testing.T) {
 // newerCalls are the calls of the outbox, of the order over all streams and of cells.
 func newerCalls(ctx context.Context, j journal.Journal) map[string]func() error {
 	return map[string]func() error{
-		"enqueue": func() error { return j.Enqueue(ctx, cart("a"), []actors.Effect{kept("1")}) },
-		"due":     func() error { _, err := j.Due(ctx, nil, lanes(), 0); return err },
-		"settle":  func() error { return j.Settle(ctx, []journal.Settlement{done("1")}) },
-		"parked":  func() error { _, err := j.Parked(ctx, "", 0); return err },
-		"release": func() error { return j.Release(ctx, []string{"1"}) },
-		"discard": func() error { return j.Discard(ctx, []string{"1"}) },
-		"tail":    func() error { _, _, err := j.Tail(ctx, []string{"s"}, journal.Position{}, 0); return err },
-		"cell":    func() error { _, err := j.Cell(ctx, "k"); return err },
-		"cells":   func() error { _, err := j.Cells(ctx, "k", "", 0); return err },
-		"put":     func() error { _, err := j.Put(ctx, journal.Cell{Key: "k"}); return err },
-		"remove":  func() error { return j.Remove(ctx, "k", 1) },
+		"enqueue":  func() error { return j.Enqueue(ctx, cart("a"), []actors.Effect{kept("1")}) },
+		"due":      func() error { _, err := j.Due(ctx, nil, lanes(), 0); return err },
+		"settle":   func() error { return j.Settle(ctx, []journal.Settlement{done("1")}) },
+		"parked":   func() error { _, err := j.Parked(ctx, "", 0); return err },
+		"release":  func() error { return j.Release(ctx, []string{"1"}) },
+		"discard":  func() error { return j.Discard(ctx, []string{"1"}) },
+		"tail":     func() error { _, _, err := j.Tail(ctx, []string{"s"}, journal.Position{}, 0); return err },
+		"cell":     func() error { _, err := j.Cell(ctx, "k"); return err },
+		"cells":    func() error { _, err := j.Cells(ctx, "k", "", 0); return err },
+		"put":      func() error { _, err := j.Put(ctx, journal.Cell{Key: "k"}); return err },
+		"put each": func() error { _, err := j.PutEach(ctx, []journal.Cell{{Key: "k"}}); return err },
+		"remove":   func() error { return j.Remove(ctx, "k", 1) },
 	}
 }

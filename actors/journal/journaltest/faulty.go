@@ -40,13 +40,14 @@ const (
 	CallCell
 	CallCells
 	CallPut
+	CallPutEach
 	CallRemove
 	calls
 )
 
 func (c Call) String() string {
 	return [...]string{"append", "fence", "load", "read", "heads", "last", "list", "enqueue", "due", "settle", "parked",
-		"release", "discard", "tail", "cell", "cells", "put", "remove"}[c]
+		"release", "discard", "tail", "cell", "cells", "put", "put each", "remove"}[c]
 }
 
 // Fault is what happens to a call.

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -86,6 +87,14 @@ func (f *Faulty) Cells(ctx context.Context, prefix, after string, limit int) ([]
 // Put implements journal.Cells.
 func (f *Faulty) Put(ctx context.Context, c journal.Cell) (int64, error) {
 	return disturbed(f, ctx, CallPut, anywhere, func(ctx context.Context) (int64, error) { return f.inner.Put(ctx, c) })
+}
+
+// PutEach implements journal.Cells.
+func (f *Faulty) PutEach(ctx context.Context, cells []journal.Cell) ([]journal.PutResult, error) {
+	cells = slices.Clone(cells) // a late call is made when the caller has gone on
+	return disturbed(f, ctx, CallPutEach, anywhere, func(ctx context.Context) ([]journal.PutResult, error) {
+		return f.inner.PutEach(ctx, cells)
+	})
 }
 
 // Remove implements journal.Cells.

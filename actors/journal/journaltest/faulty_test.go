@@ -209,6 +209,18 @@ func TestFaultsOfKeeping(t *testing.T) {
 				return err
 			},
 			func(t *testing.T, j journal.Journal) bool { return cellOf(t, j, "k").Version > 0 }},
+		{CallPutEach, actors.Ref{},
+			func(ctx context.Context, j journal.Journal) error {
+				_, err := j.PutEach(ctx, []journal.Cell{{Key: "k"}, {Key: "l"}})
+				return err
+			},
+			func(t *testing.T, j journal.Journal) bool {
+				k, l := cellOf(t, j, "k").Version > 0, cellOf(t, j, "l").Version > 0
+				if k != l {
+					t.Error("one of two cells is set")
+				}
+				return k
+			}},
 		{CallRemove, actors.Ref{},
 			func(ctx context.Context, j journal.Journal) error { return j.Remove(ctx, "there", 1) },
 			func(t *testing.T, j journal.Journal) bool { return cellOf(t, j, "there").Version == 0 }},

@@ -215,35 +215,67 @@ type modelCells struct {
 }
 
 func (m *modelCells) step(t *rapid.T, j journal.Journal) {
-	ctx := context.Background()
 	if m.kept == nil {
 		m.kept, m.highest = map[string]journal.Cell{}, map[string]int64{}
 	}
+	switch rapid.IntRange(0, 3).Draw(t, "step") {
+	case 0:
+		c := m.draw(t)
+		err := j.Remove(context.Background(), c.Key, c.Version)
+		m.judge(t, "remove", c, c.Version == m.kept[c.Key].Version && c.Version > 0, err)
+		if err == nil {
+			delete(m.kept, c.Key)
+		}
+	case 1:
+		cells := make([]journal.Cell, rapid.IntRange(0, 4).Draw(t, "cells"))
+		for i := range cells {
+			cells[i] = m.draw(t)
+		}
+		results, err := j.PutEach(context.Background(), cells)
+		if err != nil || len(results) != len(cells) {
+			t.Fatalf("%d results for %d cells, %v", len(results), len(cells), err)
+		}
+		seen := map[string]bool{}
+		for i, c := range cells {
+			if seen[c.Key] {
+				if err := results[i].Err; err == nil || errors.Is(err, journal.ErrConflict) {
+					t.Fatalf("put of a key for the second time in a call: %v", err)
+				}
+				continue
+			}
+			seen[c.Key] = true
+			m.put(t, c, results[i].Version, results[i].Err)
+		}
+	default:
+		c := m.draw(t)
+		next, err := j.Put(context.Background(), c)
+		m.put(t, c, next, err)
+	}
+}
+
+func (m *modelCells) draw(t *rapid.T) journal.Cell {
 	key := m.prefix + rapid.SampledFrom([]string{"a", "b", "%", "ü"}).Draw(t, "key")
 	is := m.kept[key]
 	version := rapid.SampledFrom([]int64{is.Version, is.Version, is.Version, m.highest[key], 0, is.Version + 1}).Draw(t, "version")
-	if rapid.IntRange(0, 2).Draw(t, "remove") == 0 {
-		err := j.Remove(ctx, key, version)
-		if fits := version == is.Version && version > 0; fits != (err == nil) || !fits && !errors.Is(err, journal.ErrConflict) {
-			t.Fatalf("remove at %d of one at %d: %v", version, is.Version, err)
-		}
-		if err == nil {
-			delete(m.kept, key)
-		}
+	return journal.Cell{Key: key, Value: rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "value"), Version: version}
+}
+
+func (m *modelCells) judge(t *rapid.T, what string, c journal.Cell, fits bool, err error) {
+	if fits != (err == nil) || !fits && !errors.Is(err, journal.ErrConflict) {
+		t.Fatalf("%s at %d of one at %d: %v", what, c.Version, m.kept[c.Key].Version, err)
+	}
+}
+
+func (m *modelCells) put(t *rapid.T, c journal.Cell, next int64, err error) {
+	m.judge(t, "put", c, c.Version == m.kept[c.Key].Version, err)
+	if err != nil {
 		return
 	}
-	c := journal.Cell{Key: key, Value: rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "value"), Version: version}
-	next, err := j.Put(ctx, c)
-	if fits := version == is.Version; fits != (err == nil) || !fits && !errors.Is(err, journal.ErrConflict) {
-		t.Fatalf("put at %d of one at %d: %v", version, is.Version, err)
+	if next <= m.highest[c.Key] {
+		t.Fatalf("version %d after %d", next, m.highest[c.Key])
 	}
-	if err == nil {
-		if next <= m.highest[key] {
-			t.Fatalf("version %d after %d", next, m.highest[key])
-		}
-		c.Version = next
-		m.kept[key], m.highest[key] = c, next
-	}
+	c.Version = next
+	m.kept[c.Key], m.highest[c.Key] = c, next
 }
 
 func (m *modelCells) compare(t *rapid.T, j journal.Journal) {

@@ -79,13 +79,38 @@ func (j *Journal) Put(ctx context.Context, c journal.Cell) (version int64, err e
 		if j.cells[c.Key].Version != c.Version {
 			return fmt.Errorf("put %s: %w", c.Key, journal.ErrConflict)
 		}
-		j.version++
-		version = j.version
-		c.Version, c.Value = version, slices.Clone(c.Value)
-		j.cells[c.Key] = c
+		version = j.put(c)
 		return nil
 	})
 	return version, err
+}
+
+// PutEach implements journal.Cells.
+func (j *Journal) PutEach(ctx context.Context, cells []journal.Cell) ([]journal.PutResult, error) {
+	results, order := rules.Puts(cells)
+	err := j.change(ctx, func(time.Time) error {
+		for _, i := range order {
+			c := cells[i]
+			if j.cells[c.Key].Version != c.Version {
+				results[i] = rules.NotPut(c.Key)
+				continue
+			}
+			results[i].Version = j.put(c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("put %d cells: %w", len(cells), err)
+	}
+	return results, nil
+}
+
+// put keeps a copy under a new version. Journal.mu is held.
+func (j *Journal) put(c journal.Cell) int64 {
+	j.version++
+	c.Version, c.Value = j.version, slices.Clone(c.Value)
+	j.cells[c.Key] = c
+	return c.Version
 }
 
 // Remove implements journal.Cells.

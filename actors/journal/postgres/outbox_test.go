@@ -73,6 +73,28 @@ func TestLostReplyOfAChange(t *testing.T) {
 			}
 			return string(c.Value) == "v"
 		}, journal.ErrConflict},
+		{"put each", "INSERT INTO \"odd \"\"name\"\"\".cells", func(ctx context.Context, j kept) error {
+			results, err := j.PutEach(ctx, []journal.Cell{{Key: "test/b", Value: []byte("v")}, {Key: "test/a", Value: []byte("v")}})
+			if err != nil {
+				return err
+			}
+			return errors.Join(results[0].Err, results[1].Err)
+		}, func(t *testing.T, j kept) bool {
+			list, err := j.Cells(t.Context(), "test/", "", 0)
+			if err != nil || len(list) != 0 && len(list) != 2 {
+				t.Fatalf("%d cells, %v", len(list), err)
+			}
+			return len(list) == 2
+		}, journal.ErrConflict},
+		{"put deltas", "INSERT INTO \"odd \"\"name\"\"\".deltas", func(ctx context.Context, j kept) error {
+			return j.PutDeltas(ctx, "g", 1, 1, [][]byte{[]byte("a"), []byte("b")})
+		}, func(t *testing.T, j kept) bool {
+			got := deltasOf(t, j, "g", nil)
+			if len(got) != 0 && (len(got) != 2 || got[0] != "1/1:a" || got[1] != "1/2:b") {
+				t.Errorf("deltas %v", got)
+			}
+			return len(got) == 2
+		}, nil},
 	} {
 		for _, how := range []loss{lossFIN, lossRST, lossBlackhole, lossLate, lossRequest} {
 			t.Run(test.name+"/"+string(how), func(t *testing.T) {

@@ -65,20 +65,49 @@ func (j *Journal) Cells(ctx context.Context, prefix, after string, limit int) (l
 // Put implements journal.Cells.
 func (j *Journal) Put(ctx context.Context, c journal.Cell) (version int64, err error) {
 	if err = c.Validate(); err == nil {
-		err = j.change(ctx, func(w *writer, _ time.Time) error {
-			if err := w.nextVersion.QueryRow().Scan(&version); err != nil {
-				return err
-			}
-			if c.Version == 0 {
-				return changed(w.newCell.Exec(c.Key, bytes(c.Value), version))
-			}
-			return changed(w.setCell.Exec(bytes(c.Value), version, c.Key, c.Version))
+		err = j.change(ctx, func(w *writer, _ time.Time) (err error) {
+			version, err = w.putCell(c)
+			return err
 		})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("put the cell %s: %w", c.Key, err)
 	}
 	return version, nil
+}
+
+// PutEach implements journal.Cells.
+func (j *Journal) PutEach(ctx context.Context, cells []journal.Cell) ([]journal.PutResult, error) {
+	results, order := rules.Puts(cells)
+	err := j.change(ctx, func(w *writer, _ time.Time) error {
+		for _, i := range order {
+			version, err := w.putCell(cells[i])
+			switch {
+			case errors.Is(err, journal.ErrConflict):
+				results[i] = rules.NotPut(cells[i].Key)
+			case err != nil:
+				return err
+			default:
+				results[i].Version = version
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("put %d cells: %w", len(cells), err)
+	}
+	return results, nil
+}
+
+// putCell sets a cell, or returns journal.ErrConflict.
+func (w *writer) putCell(c journal.Cell) (version int64, err error) {
+	if err := w.nextVersion.QueryRow().Scan(&version); err != nil {
+		return 0, err
+	}
+	if c.Version == 0 {
+		return version, changed(w.newCell.Exec(c.Key, bytes(c.Value), version))
+	}
+	return version, changed(w.setCell.Exec(bytes(c.Value), version, c.Key, c.Version))
 }
 
 // Remove implements journal.Cells.

@@ -173,7 +173,7 @@ func stableJSON(t reflect.Type, path string, seen map[reflect.Type]bool) error {
 	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[json.Number]():
 		return fmt.Errorf("%s is %v, which has many spellings of one value", path, t)
 	}
-	if custom(t) {
+	if encodesItself(t) {
 		return nil
 	}
 	switch t.Kind() {

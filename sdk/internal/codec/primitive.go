@@ -22,7 +22,7 @@ type primitive struct {
 
 // primitiveOf is nil if the type is none, or encodes itself.
 func primitiveOf(t reflect.Type) *primitive {
-	if custom(t) {
+	if encodesItself(t) {
 		return nil
 	}
 	switch t.Kind() {
@@ -130,8 +130,8 @@ func primitiveOf(t reflect.Type) *primitive {
 	return nil
 }
 
-// custom says that the type encodes itself.
-func custom(t reflect.Type) bool {
+// encodesItself says that the type encodes itself.
+func encodesItself(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
 	return p.Implements(jsonMarshaler) || p.Implements(textMarshaler)
 }

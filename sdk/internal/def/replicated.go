@@ -18,6 +18,8 @@ type Replica interface {
 	Apply(d *crdt.CrdtDelta) error
 	// Value is the whole data, as a delta of nothing.
 	Value() *crdt.CrdtDelta
+	// Data is the live data.
+	Data() any
 	// Handle runs one command. If it is streamed and Result.Watcher is not nil, the caller waits for more.
 	Handle(ctx context.Context, c Command) Result
 	// Settle ends a turn.

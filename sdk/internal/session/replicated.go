@@ -56,6 +56,14 @@ func (s *Replicated) Value() *pb.CrdtDelta {
 	return s.replica.Value()
 }
 
+// Data is the live data, of the user's type; nil before init.
+func (s *Replicated) Data() any {
+	if s.replica == nil {
+		return nil
+	}
+	return s.replica.Data()
+}
+
 // Step takes one message and sends what there is to say to it. more is false if the stream ends with it. An error is one
 // of send.
 func (s *Replicated) Step(ctx context.Context, in *pb.CrdtStreamIn, send func(*pb.CrdtStreamOut) error) (more bool, err error) {
@@ -153,12 +161,15 @@ func (s *Replicated) command(ctx context.Context, m *cloudstate.Command, send fu
 		ClientAction: action(&result, forward),
 		SideEffects:  effects,
 		StateAction:  s.state(result.Write),
-		Streamed:     result.Watcher != nil || result.Ended,
+		Streamed:     result.Watcher != nil,
 	}
+	// A reply that ends a stream and changes nothing has been overlooked by proxies, so the end is said apart.
+	apart := result.Ended && result.Write == nil
+	reply.Streamed = reply.Streamed || apart
 	if err := send(&pb.CrdtStreamOut{Message: &pb.CrdtStreamOut_Reply{Reply: reply}}); err != nil {
 		return false, err
 	}
-	if result.Ended { // said apart, because a reply that ends a stream and changes nothing has been overlooked by proxies
+	if apart {
 		if err := send(message(&pb.CrdtStreamedMessage{CommandId: m.GetId(), EndStream: true})); err != nil {
 			return false, err
 		}

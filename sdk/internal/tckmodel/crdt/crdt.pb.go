@@ -28,22 +28,22 @@ const (
 type UpdateWriteConsistency int32
 
 const (
-	UpdateWriteConsistency_UPDATE_WRITE_CONSISTENCY_LOCAL_UNSPECIFIED UpdateWriteConsistency = 0
-	UpdateWriteConsistency_UPDATE_WRITE_CONSISTENCY_MAJORITY          UpdateWriteConsistency = 1
-	UpdateWriteConsistency_UPDATE_WRITE_CONSISTENCY_ALL               UpdateWriteConsistency = 2
+	UpdateWriteConsistency_LOCAL    UpdateWriteConsistency = 0
+	UpdateWriteConsistency_MAJORITY UpdateWriteConsistency = 1
+	UpdateWriteConsistency_ALL      UpdateWriteConsistency = 2
 )
 
 // Enum value maps for UpdateWriteConsistency.
 var (
 	UpdateWriteConsistency_name = map[int32]string{
-		0: "UPDATE_WRITE_CONSISTENCY_LOCAL_UNSPECIFIED",
-		1: "UPDATE_WRITE_CONSISTENCY_MAJORITY",
-		2: "UPDATE_WRITE_CONSISTENCY_ALL",
+		0: "LOCAL",
+		1: "MAJORITY",
+		2: "ALL",
 	}
 	UpdateWriteConsistency_value = map[string]int32{
-		"UPDATE_WRITE_CONSISTENCY_LOCAL_UNSPECIFIED": 0,
-		"UPDATE_WRITE_CONSISTENCY_MAJORITY":          1,
-		"UPDATE_WRITE_CONSISTENCY_ALL":               2,
+		"LOCAL":    0,
+		"MAJORITY": 1,
+		"ALL":      2,
 	}
 )
 
@@ -77,25 +77,25 @@ func (UpdateWriteConsistency) EnumDescriptor() ([]byte, []int) {
 type LWWRegisterClockType int32
 
 const (
-	LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_DEFAULT_UNSPECIFIED   LWWRegisterClockType = 0
-	LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_REVERSE               LWWRegisterClockType = 1
-	LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_CUSTOM                LWWRegisterClockType = 2
-	LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_CUSTOM_AUTO_INCREMENT LWWRegisterClockType = 3
+	LWWRegisterClockType_DEFAULT               LWWRegisterClockType = 0
+	LWWRegisterClockType_REVERSE               LWWRegisterClockType = 1
+	LWWRegisterClockType_CUSTOM                LWWRegisterClockType = 2
+	LWWRegisterClockType_CUSTOM_AUTO_INCREMENT LWWRegisterClockType = 3
 )
 
 // Enum value maps for LWWRegisterClockType.
 var (
 	LWWRegisterClockType_name = map[int32]string{
-		0: "LWW_REGISTER_CLOCK_TYPE_DEFAULT_UNSPECIFIED",
-		1: "LWW_REGISTER_CLOCK_TYPE_REVERSE",
-		2: "LWW_REGISTER_CLOCK_TYPE_CUSTOM",
-		3: "LWW_REGISTER_CLOCK_TYPE_CUSTOM_AUTO_INCREMENT",
+		0: "DEFAULT",
+		1: "REVERSE",
+		2: "CUSTOM",
+		3: "CUSTOM_AUTO_INCREMENT",
 	}
 	LWWRegisterClockType_value = map[string]int32{
-		"LWW_REGISTER_CLOCK_TYPE_DEFAULT_UNSPECIFIED":   0,
-		"LWW_REGISTER_CLOCK_TYPE_REVERSE":               1,
-		"LWW_REGISTER_CLOCK_TYPE_CUSTOM":                2,
-		"LWW_REGISTER_CLOCK_TYPE_CUSTOM_AUTO_INCREMENT": 3,
+		"DEFAULT":               0,
+		"REVERSE":               1,
+		"CUSTOM":                2,
+		"CUSTOM_AUTO_INCREMENT": 3,
 	}
 )
 
@@ -528,7 +528,7 @@ func (x *Update) GetWriteConsistency() UpdateWriteConsistency {
 	if x != nil {
 		return x.WriteConsistency
 	}
-	return UpdateWriteConsistency_UPDATE_WRITE_CONSISTENCY_LOCAL_UNSPECIFIED
+	return UpdateWriteConsistency_LOCAL
 }
 
 type isUpdate_Update interface {
@@ -907,7 +907,7 @@ func (x *LWWRegisterClock) GetClockType() LWWRegisterClockType {
 	if x != nil {
 		return x.ClockType
 	}
-	return LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_DEFAULT_UNSPECIFIED
+	return LWWRegisterClockType_DEFAULT
 }
 
 func (x *LWWRegisterClock) GetCustomClockValue() int64 {
@@ -2090,16 +2090,17 @@ const file_crdt_crdt_proto_rawDesc = "" +
 	"\tVoteValue\x12\x1b\n" +
 	"\tself_vote\x18\x01 \x01(\bR\bselfVote\x12\x1b\n" +
 	"\tvotes_for\x18\x02 \x01(\x05R\bvotesFor\x12!\n" +
-	"\ftotal_voters\x18\x03 \x01(\x05R\vtotalVoters*\x91\x01\n" +
-	"\x16UpdateWriteConsistency\x12.\n" +
-	"*UPDATE_WRITE_CONSISTENCY_LOCAL_UNSPECIFIED\x10\x00\x12%\n" +
-	"!UPDATE_WRITE_CONSISTENCY_MAJORITY\x10\x01\x12 \n" +
-	"\x1cUPDATE_WRITE_CONSISTENCY_ALL\x10\x02*\xc3\x01\n" +
-	"\x14LWWRegisterClockType\x12/\n" +
-	"+LWW_REGISTER_CLOCK_TYPE_DEFAULT_UNSPECIFIED\x10\x00\x12#\n" +
-	"\x1fLWW_REGISTER_CLOCK_TYPE_REVERSE\x10\x01\x12\"\n" +
-	"\x1eLWW_REGISTER_CLOCK_TYPE_CUSTOM\x10\x02\x121\n" +
-	"-LWW_REGISTER_CLOCK_TYPE_CUSTOM_AUTO_INCREMENT\x10\x032\xe9\x01\n" +
+	"\ftotal_voters\x18\x03 \x01(\x05R\vtotalVoters*:\n" +
+	"\x16UpdateWriteConsistency\x12\t\n" +
+	"\x05LOCAL\x10\x00\x12\f\n" +
+	"\bMAJORITY\x10\x01\x12\a\n" +
+	"\x03ALL\x10\x02*W\n" +
+	"\x14LWWRegisterClockType\x12\v\n" +
+	"\aDEFAULT\x10\x00\x12\v\n" +
+	"\aREVERSE\x10\x01\x12\n" +
+	"\n" +
+	"\x06CUSTOM\x10\x02\x12\x19\n" +
+	"\x15CUSTOM_AUTO_INCREMENT\x10\x032\xe9\x01\n" +
 	"\fCrdtTckModel\x12s\n" +
 	"\aProcess\x12\".cloudstate.tck.model.crdt.Request\x1a#.cloudstate.tck.model.crdt.Response\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/tck/model/crdt/{id}\x12d\n" +
 	"\x0fProcessStreamed\x12*.cloudstate.tck.model.crdt.StreamedRequest\x1a#.cloudstate.tck.model.crdt.Response0\x012Z\n" +

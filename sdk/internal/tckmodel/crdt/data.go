@@ -83,11 +83,11 @@ func change(d data, u *Update) error {
 
 func clockOf(c *LWWRegisterClock) replicated.Clock {
 	switch c.GetClockType() {
-	case LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_REVERSE:
+	case LWWRegisterClockType_REVERSE:
 		return replicated.ReverseClock()
-	case LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_CUSTOM:
+	case LWWRegisterClockType_CUSTOM:
 		return replicated.CustomClock(c.GetCustomClockValue())
-	case LWWRegisterClockType_LWW_REGISTER_CLOCK_TYPE_CUSTOM_AUTO_INCREMENT:
+	case LWWRegisterClockType_CUSTOM_AUTO_INCREMENT:
 		return replicated.AutoIncrementClock(c.GetCustomClockValue())
 	default:
 		return replicated.Clock{}

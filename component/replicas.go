@@ -1,0 +1,149 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/engine"
+	"github.com/dapr-entities/entities/actors/replica"
+	"github.com/dapr-entities/entities/actors/replica/node"
+	"github.com/dapr-entities/entities/actors/replica/slot"
+	"github.com/dapr-entities/entities/component/catalog"
+)
+
+// replicas host replicated entities: who takes part, the copies on this node, and the user function's streams that work
+// with them.
+type replicas struct {
+	host  *host
+	group *slot.Group
+	node  *node.Node
+	*replica.Host
+
+	once sync.Once
+	// wanted is closed when there is a service of replicated entities. Before that nothing runs: a node without any takes
+	// no slot and asks nobody.
+	wanted chan struct{}
+}
+
+func newReplicas(h *host, c *Component) (*replicas, error) {
+	r := &replicas{host: h, wanted: make(chan struct{})}
+	s := h.settings
+	var err error
+	// Another app id with the same journal has entities of its own.
+	r.group, err = slot.New(slot.Config{Cells: h.journal, Group: s.AppID, Address: s.PeerAddress, TTL: s.SlotTimeout, Log: c.log})
+	if err != nil {
+		return nil, err
+	}
+	r.node, err = node.New(node.Config{
+		Cells: h.journal, Membership: node.MembersOf(r.group), Residents: max(1<<10, 2*s.MaxResident),
+		Drain: s.DrainTimeout, Observer: c.copies(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Host, err = replica.New(replica.Config{
+		Replicas: r.node, Log: c.log, Observer: c.streams(),
+		Leftover:       r.leftover,
+		CommandTimeout: s.CommandTimeout, Idle: s.IdleTimeout,
+		MaxQueued: s.MaxQueue, MaxInFlight: s.MaxInFlight, MaxStreams: s.MaxInFlight,
+		MaxBuffered: int(s.MaxBytes), MaxResident: s.MaxResident,
+		MaxMessage: int(s.MaxMessage), MaxMetadata: int(s.MaxMetadata), MaxEffects: s.MaxEffects,
+	})
+	return r, err
+}
+
+// update takes over what a user function serves.
+func (r *replicas) update(c *catalog.Catalog) {
+	var services []replica.Service
+	for _, s := range c.Services() {
+		if s.Kind == actors.Replicated {
+			services = append(services, replica.Service{
+				Name: s.Name, Persistence: s.Persistence, Idle: s.Idle, Function: r.host.function.Replicated(s.Name),
+			})
+		}
+	}
+	r.Serve(services)
+	if len(services) > 0 {
+		r.once.Do(func() { close(r.wanted) })
+	}
+}
+
+// Run takes part in replication from the first replicated service on. In the end the streams are closed before the copies
+// are let go, and everybody else is told goodbye last, when the journal has what was written here.
+func (r *replicas) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-r.wanted:
+	}
+	above, stopNode := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNode()
+	last, stopGroup := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopGroup()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stopNode()
+		err := named("streams of replicated entities", r.Host.Run(ctx))
+		return err
+	})
+	g.Go(func() error {
+		defer stopGroup()
+		return named("copies of replicated entities", r.node.Run(above))
+	})
+	g.Go(func() error { return named("slots", r.group.Run(last)) })
+	return g.Wait()
+}
+
+// leftover carries out what follows from an outcome for which nobody waits any more.
+func (r *replicas) leftover(ctx context.Context, c actors.Command, o actors.Outcome) error {
+	return r.host.router.Leftover(ctx, c, o)
+}
+
+// check says why replicated entities cannot be written here now, nil if they can or there are none.
+func (r *replicas) check() error {
+	select {
+	case <-r.wanted:
+	default:
+		return nil
+	}
+	state, _ := r.group.State()
+	if state.Lease != nil && state.Lease.Valid() {
+		return nil
+	}
+	return errors.Join(replica.ErrReadOnly, state.Err)
+}
+
+// entities are those that the sidecar sends commands to: the placed ones, and the replicated ones, which are on every node, so
+// that it does not matter where the sidecar thinks that they are.
+type entities struct {
+	*engine.Engine
+	host *host
+}
+
+func (e entities) replicated(ref actors.Ref) bool {
+	kind, ok := e.host.kind(ref.Service)
+	return ok && kind == actors.Replicated
+}
+
+func (e entities) Own(ref actors.Ref) {
+	if !e.replicated(ref) {
+		e.Engine.Own(ref)
+	}
+}
+
+func (e entities) Disown(ref actors.Ref) {
+	if !e.replicated(ref) {
+		e.Engine.Disown(ref)
+	}
+}
+
+func (e entities) Handle(ctx context.Context, c actors.Command) (actors.Outcome, error) {
+	if e.replicated(c.Ref) {
+		return e.host.replicas.Handle(ctx, c)
+	}
+	return e.Engine.Handle(ctx, c)
+}
