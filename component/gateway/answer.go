@@ -39,38 +39,22 @@ func (a *answer) accept(r *http.Request, kind mediaKind) {
 	a.lines = a.m.StreamedOut && strings.Contains(accepted, "application/x-ndjson")
 }
 
-// reply writes one. Of a stream it goes out at once.
+// reply writes one. Of a stream it goes out at once, and so does the head if there is no reply yet.
 func (a *answer) reply(o actors.Outcome) error {
+	if o.Reply == nil {
+		if !a.began && a.m.Output != protobufPrefix+httpBody { // whose type is the first reply's
+			a.begin(o, actors.ContentJSON, false)
+			return a.heartbeat.do(a.w.flush)
+		}
+		return nil
+	}
 	body, contentType, err := a.render(*o.Reply)
 	if err != nil {
 		return err
 	}
 	raw := a.raw(*o.Reply)
 	if !a.began {
-		a.began = true
-		h := a.w.Header()
-		replyHeaders(h, o, a.m.addressed())
-		switch {
-		case a.m.StreamedOut && raw:
-			if contentType = o.Metadata.Get("content-type"); contentType == "" || !printable(contentType) {
-				contentType = "application/octet-stream"
-			}
-		case a.events:
-			contentType = "text/event-stream"
-			h.Set("Cache-Control", "no-store")
-		case a.lines:
-			contentType = "application/x-ndjson"
-		}
-		if contentType != "" {
-			h.Set("Content-Type", contentType)
-		} else {
-			h["Content-Type"] = nil // or net/http guesses
-		}
-		h.Set("X-Content-Type-Options", "nosniff")
-		a.w.WriteHeader(http.StatusOK)
-		if a.events && !raw {
-			a.heartbeat = startHeartbeat(a.silence, func() error { return a.write([]byte(":\n\n")) })
-		}
+		a.begin(o, contentType, raw)
 	}
 	switch {
 	case !a.m.StreamedOut || raw:
@@ -80,6 +64,34 @@ func (a *answer) reply(o actors.Outcome) error {
 		body = append(slices.Clip(body), '\n')
 	}
 	return a.heartbeat.do(func() error { return a.write(body) })
+}
+
+// begin writes the head.
+func (a *answer) begin(o actors.Outcome, contentType string, raw bool) {
+	a.began = true
+	h := a.w.Header()
+	replyHeaders(h, o, a.m.addressed())
+	switch {
+	case a.m.StreamedOut && raw:
+		if contentType = o.Metadata.Get("content-type"); contentType == "" || !printable(contentType) {
+			contentType = "application/octet-stream"
+		}
+	case a.events:
+		contentType = "text/event-stream"
+		h.Set("Cache-Control", "no-store")
+	case a.lines:
+		contentType = "application/x-ndjson"
+	}
+	if contentType != "" {
+		h.Set("Content-Type", contentType)
+	} else {
+		h["Content-Type"] = nil // or net/http guesses
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	a.w.WriteHeader(http.StatusOK)
+	if a.events && !raw {
+		a.heartbeat = startHeartbeat(a.silence, func() error { return a.write([]byte(":\n\n")) })
+	}
 }
 
 func (a *answer) write(b []byte) error {

@@ -102,6 +102,10 @@ func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
 			return actors.Input{Payload: m.protobuf(msg.data)}, nil
 		},
 		func(o actors.Outcome) error {
+			if o.Reply == nil {
+				told = true
+				return stream.SendHeader(replyMetadata(o, m.addressed()))
+			}
 			if !told {
 				told = true
 				if md := replyMetadata(o, m.addressed()); len(md) > 0 {

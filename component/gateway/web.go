@@ -84,6 +84,10 @@ func (g *Gateway) web(r *http.Request, m *method, out *webWriter, in *frameReade
 			return actors.Input{Payload: m.protobuf(data)}, err
 		},
 		func(o actors.Outcome) error {
+			if o.Reply == nil {
+				out.begin(o, m.addressed())
+				return out.w.flush()
+			}
 			data, err := m.wire(*o.Reply)
 			if err != nil {
 				return err
