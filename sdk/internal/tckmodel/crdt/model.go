@@ -63,7 +63,7 @@ var Model = replicated.Entity[data]{
 // Two is the target of forwards and effects.
 var Two = replicated.Entity[counter]{
 	Service:  pkg + "CrdtTwo",
-	Commands: []replicated.Command[counter]{replicated.Read(CallTwo, nothing)},
+	Commands: []replicated.Command[counter]{replicated.Handle(CallTwo, second)},
 }
 
 // Configured has settings of its own.
@@ -108,6 +108,15 @@ func ask(s replicated.Sender, e *Effect) {
 		options = append(options, sdk.Synchronous())
 	}
 	replicated.Effect(s, CallTwo.On(e.GetId(), &Request{Id: e.GetId()}), options...)
+}
+
+func second(_ context.Context, t *replicated.Turn[counter], in *Request) (*Response, error) {
+	for _, a := range in.GetActions() {
+		if a.GetDelete() != nil {
+			t.Delete()
+		}
+	}
+	return new(Response), nil
 }
 
 func nothing(context.Context, counter, *Request) (*Response, error) { return new(Response), nil }
