@@ -57,7 +57,7 @@ func newActionCommand() proto.Message  { return new(action.ActionCommand) }
 func newActionResponse() proto.Message { return new(action.ActionResponse) }
 
 // interceptor stands between a component and a user function and notes every message. It leaves out which extensions the
-// component knows, so that what passes is the plain protocol, and the services that the component does not serve.
+// component knows, so that what passes is the plain protocol.
 type interceptor struct {
 	address string
 	to      *grpc.ClientConn
@@ -183,9 +183,6 @@ func (i *interceptor) answers(x *exchange, from grpc.ServerStream, to grpc.Clien
 				return status.Error(codes.Internal, err.Error())
 			}
 			i.note(func() { x.out = append(x.out, m) })
-			if spec, ok := m.(*cloudstate.EntitySpec); ok {
-				data, _ = proto.Marshal(served(spec))
-			}
 		}
 		if err := from.SendMsg(&data); err != nil {
 			return err

@@ -3,31 +3,14 @@ package tck
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 )
-
-// componentReplicates says whether the component serves replicated entities. While it does not, it refuses a user function
-// that announces them, for that would lack what it relies on; so the interceptor leaves them out, and the cases C-P01 to
-// C-P06 are skipped by name.
-const componentReplicates = true
-
-// served is the part of a spec that the component serves.
-func served(spec *cloudstate.EntitySpec) *cloudstate.EntitySpec {
-	s := proto.CloneOf(spec)
-	s.Entities = slices.DeleteFunc(s.Entities, func(e *cloudstate.Entity) bool {
-		return !componentReplicates && e.GetEntityType() == replicatedType
-	})
-	return s
-}
 
 // replicatedGateway is the callers' side of the cases.
 type replicatedGateway struct {
@@ -97,9 +80,6 @@ func (p replicatedGateway) hears(t *testing.T, s grpc.ClientStream, state *crdt.
 func (p *proxy) testReplicated(t *testing.T) {
 	run := func(name, kind string, test func(t *testing.T, p replicatedGateway)) {
 		t.Run(name, func(t *testing.T) {
-			if !componentReplicates {
-				t.Skip("the component does not serve replicated entities: see componentReplicates")
-			}
 			test(t, replicatedGateway{p, freshKind(kind)})
 		})
 	}
