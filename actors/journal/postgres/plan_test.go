@@ -30,7 +30,7 @@ func TestPlans(t *testing.T) {
 	}
 	reads := len(statements)
 	statements = append(statements,
-		appendSQL, appendEffectsSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, removeSQL)
+		appendSQL, appendEffectsSQL, moveSQL, moveKeptSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, removeSQL)
 	uses := map[string]bool{}
 	for n, text := range statements {
 		forbidden := []string{"Seq Scan", "Bitmap", "Parallel"}
