@@ -353,6 +353,7 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 	p := NewPlain(k)
 
 	var up, down uint64
+	var voters []crdt.Member
 	least := make(map[crdt.Key]crdt.Kind)
 	o.alive(visible, at, func(f *fact) {
 		if len(f.at) > len(at) {
@@ -371,11 +372,10 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 		case switched:
 			p.On = true
 		case voted:
-			for _, member := range live {
-				if member == f.origin {
-					p.Votes++
-					p.Self = p.Self || f.origin == self
-				}
+			if slices.Contains(live, f.origin) && !slices.Contains(voters, f.origin) {
+				voters = append(voters, f.origin)
+				p.Votes++
+				p.Self = p.Self || f.origin == self
 			}
 		}
 	})
