@@ -1,0 +1,140 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/crdt"
+)
+
+// A base is written by whoever has reason to: his tail has become long, somebody left of whom we know more than the
+// journal, an entity is deleted. To have it done once and not by all, members take precedence by rendezvous hashing; the
+// others wait, read before they write, and find that there is nothing left to do.
+
+// precedence is how long to leave the fold of an entity to others.
+func (p *partition) precedence(r *resident) time.Duration {
+	self := identityOf(p.at.Self)
+	mine := mix(r.hash ^ mix(uint64(self.slot)<<32|uint64(self.epoch)))
+	for _, m := range p.at.others() {
+		if mix(r.hash^mix(uint64(m.Slot)<<32|uint64(m.Epoch))) > mine {
+			return p.config.FoldPrecedence + p.jitter(p.config.FoldPrecedence)
+		}
+	}
+	return 0
+}
+
+// longTail is how long our tail may get. It is longer if somebody else takes precedence, and if the base is big.
+func (p *partition) longTail(r *resident) int {
+	n := max(p.config.TailBytes, r.baseBytes/8)
+	if p.precedence(r) > 0 {
+		n *= 4
+	}
+	return min(n, p.config.TailMaxBytes)
+}
+
+// compareStored decides, with the cells just read, whether a base is to be written.
+func (p *partition) compareStored(r *resident, st *stored) {
+	g := r.state.Generation()
+	whole := crdt.New(g)
+	if st.base != nil {
+		_, _ = whole.Join(st.base, nil) // one of an earlier generation is nothing new
+	}
+	covered := true
+	if own := joined(clone(r.covered), r.tail); own != nil {
+		news, err := whole.Join(own, nil)
+		covered = err == nil && !news
+		if covered && r.stored == r.version {
+			// Somebody's base has all of our tail.
+			r.tail, r.covered = nil, nil
+			p.rewrite(r)
+		}
+	}
+	for _, t := range st.tails {
+		if t.delta != nil && t.generation == g {
+			_, _ = whole.Join(t.delta, nil)
+		}
+	}
+	if whole.Digest() == r.state.Digest() {
+		r.foreign = false
+	}
+	want := r.fold
+	r.fold = false
+	if !want || !p.at.writable() || covered && !r.foreign && !r.state.Deleted() {
+		return
+	}
+	if r.state.Deleted() && covered && st.base != nil && st.base.Deleted() {
+		return
+	}
+	p.writeBase(r, r.state.Generation(), r.state.Full().AppendBinary(nil))
+}
+
+// writeBase begins to replace the base.
+func (p *partition) writeBase(r *resident, generation uint32, data []byte) {
+	p.attempt++
+	w := &baseWrite{
+		ref: r.ref, version: r.baseVersion, generation: generation,
+		tag: tagOf(identityOf(p.at.Self), p.attempt), data: data,
+	}
+	w.chunks = append([]journal.Cell(nil), r.chunks...)
+	w.tails = append([]journal.Cell(nil), r.deadTails...)
+	p.let(r)
+	r.folding = true
+	r.foldVersion = r.version
+	r.covered, r.tail = joined(r.covered, r.tail), nil
+	r.foreign = false
+	p.out.bases = append(p.out.bases, baseOrder{r, w})
+}
+
+// based takes the result of a base that was to be written.
+func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
+	r.folding = false
+	if r.phase == phaseGone {
+		return
+	}
+	if err != nil {
+		if !isConflict(err) {
+			p.config.Observer.unstored(r.ref, err)
+		}
+		r.tail, r.covered = joined(r.covered, r.tail), nil
+		r.foreign, r.fold = true, true
+		r.failures++
+		p.needLoad(r, p.backoff(r.failures))
+		return
+	}
+	p.config.Observer.folded(r.ref, len(w.data))
+	if w.generation < r.state.Generation() {
+		return
+	}
+	r.failures = 0
+	r.baseVersion, r.baseBytes = version, len(w.data)
+	r.chunks, r.deadTails = nil, nil
+	if w.generation > r.state.Generation() {
+		p.reset(r, w.generation)
+		p.reopen(r)
+		return
+	}
+	r.covered = nil
+	r.stored = max(r.stored, r.foldVersion)
+	p.rewrite(r)
+	p.settleWaits()
+	p.reopen(r)
+}
+
+// rewrite has our tail's cell made as short as it can be by now.
+func (p *partition) rewrite(r *resident) {
+	if !r.tailEmpty || r.tail != nil || r.version > r.stored {
+		r.tailStale = true
+		p.unstored.add(r)
+	}
+}
+
+// recreate begins the next generation of a deleted entity.
+func (p *partition) recreate(r *resident) {
+	if !p.at.writable() {
+		o := r.opener
+		r.opener = nil
+		p.opened(r, o)
+		return
+	}
+	p.writeBase(r, r.state.Generation()+1, nil)
+}

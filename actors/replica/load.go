@@ -1,0 +1,326 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/crdt"
+)
+
+// loadQueue holds residents whose cells are to be read.
+type loadQueue struct {
+	ordered[*resident]
+	running int
+}
+
+// needLoad has the cells read, after a while. A load that is running already does not count.
+func (p *partition) needLoad(r *resident, after time.Duration) {
+	if at := p.now.Add(after); r.loadAt.IsZero() || at.Before(r.loadAt) {
+		r.loadAt = at
+	}
+	p.loads.add(r)
+}
+
+// check compares what we know with the journal, in both directions, after a while.
+func (p *partition) check(r *resident, after time.Duration) {
+	if r.foreign {
+		r.fold = true
+		after += p.precedence(r)
+	}
+	p.needLoad(r, after)
+}
+
+// startLoads begins with those that somebody waits for.
+func (p *partition) startLoads() {
+	for _, opening := range [...]bool{true, false} {
+		for r := range p.loads.each() {
+			if p.loads.running >= p.config.Loads {
+				return
+			}
+			if opening != (r.phase == phaseLoading) || r.loading || r.folding || r.flushing || p.now.Before(r.loadAt) {
+				continue
+			}
+			p.loads.remove(r)
+			r.loadAt = time.Time{}
+			r.loading = true
+			r.rereading, r.reread = r.reread, nil
+			p.loads.running++
+			p.out.loads = append(p.out.loads, r)
+		}
+	}
+}
+
+// loaded takes the result of a load.
+func (p *partition) loaded(r *resident, st *stored, err error) {
+	p.loads.running--
+	r.loading = false
+	after := r.rereading
+	r.rereading = nil
+	if r.phase == phaseGone {
+		return
+	}
+	if err == nil {
+		err = p.stale(r, st)
+	}
+	if err == nil {
+		err = p.absorb(r, st)
+	}
+	for _, f := range after {
+		f(err == nil)
+	}
+	switch {
+	case err != nil && r.phase == phaseLoading:
+		p.config.Observer.unloadable(r.ref, err)
+		if o := r.opener; o != nil {
+			p.fail(o, err)
+		}
+		r.opener = nil
+		if r.handle == nil && len(r.waits) == 0 {
+			p.drop(r)
+			break
+		}
+		// Somebody has it open, in the generation before: it is had again.
+		r.failures++
+		p.needLoad(r, p.backoff(r.failures))
+	case err != nil:
+		p.config.Observer.unloadable(r.ref, err)
+		r.failures++
+		p.needLoad(r, p.backoff(r.failures))
+	case r.phase == phaseLoading:
+		p.askOthers(r)
+	case r.phase == phaseLive:
+		r.failures = 0
+		p.compareStored(r, st)
+		p.reopen(r)
+	}
+	p.settleWaits()
+}
+
+// stale finds a read that lacks what this process wrote: to go on from it would give numbers away twice.
+func (p *partition) stale(r *resident, st *stored) error {
+	m, ok := p.remembered.get(r.ref)
+	if !ok {
+		return nil
+	}
+	var tail int64
+	for _, t := range st.tails {
+		if t.slot == p.at.Self.Slot {
+			tail = t.version
+		}
+	}
+	// A base may only be older if it is gone, which no base ever is; a tail may be gone if it was empty.
+	if st.version < m.base || m.tailKnown && tail < m.tail && tail != 0 {
+		return actors.Errorf(actors.Unavailable,
+			"the journal gave an older state of %s than this node has seen; its reads must be consistent", r.ref)
+	}
+	return nil
+}
+
+// absorb joins what the journal has.
+func (p *partition) absorb(r *resident, st *stored) error {
+	g := max(st.generation, r.state.Generation())
+	for _, t := range st.tails {
+		g = max(g, t.generation)
+	}
+	if g > r.state.Generation() {
+		p.reset(r, g)
+	}
+	if st.base != nil && st.base.Generation() == g {
+		if _, err := p.join(r, st.base); err != nil {
+			return damaged(r.ref, "the base", err)
+		}
+	}
+	known := false
+	for _, t := range st.tails {
+		if t.delta != nil && t.generation == g {
+			if _, err := p.join(r, t.delta); err != nil {
+				return damaged(r.ref, fmt.Sprintf("the tail of slot %d", t.slot), err)
+			}
+		}
+		if t.slot != p.at.Self.Slot || p.at.Valid == nil {
+			continue
+		}
+		known = true
+		if r.tailKnown && r.tailVersion == t.version {
+			continue
+		}
+		// Somebody else wrote it, or we did and do not remember: what is in it must stay in it.
+		r.tailVersion, r.tailEmpty = t.version, t.delta == nil
+		if t.delta != nil && t.generation == g {
+			r.tail = joined(r.tail, t.delta)
+		}
+	}
+	if !known {
+		r.tailVersion, r.tailEmpty = 0, true
+	}
+	r.tailKnown = p.at.Valid != nil
+	r.baseVersion, r.baseBytes, r.chunks = st.version, st.bytes, st.chunks
+	r.deadTails = r.deadTails[:0]
+	for _, t := range st.tails {
+		if t.slot != p.at.Self.Slot && (p.at.fenced(t.owner) || t.delta == nil && !p.held(t.slot)) {
+			r.deadTails = append(r.deadTails, journal.Cell{Key: tailKey(r.ref, t.slot), Version: t.version})
+		}
+	}
+	own := identityOf(p.at.Self)
+	r.writer.Last = max(r.writer.Last, r.state.Ctx().Last(own.slot, own.epoch))
+	if m, ok := p.remembered.get(r.ref); ok {
+		r.writer.Last = max(r.writer.Last, m.last)
+	}
+	p.let(r)
+	if r.version > r.stored {
+		p.unstored.add(r)
+	}
+	return nil
+}
+
+// held reports whether somebody holds a slot.
+func (p *partition) held(s crdt.Slot) bool {
+	for _, m := range p.at.Members {
+		if m.Slot == s {
+			return true
+		}
+	}
+	return false
+}
+
+// reset gives up a generation that others have left behind. Whoever waits for writes to it has what there is to get: the
+// journal has the deletion.
+func (p *partition) reset(r *resident, generation uint32) {
+	r.state = crdt.New(generation)
+	r.pending, r.holdUntil, r.tail, r.covered = nil, 0, nil, nil
+	r.stored = r.version
+	r.foreign, r.fold = false, false
+	p.dirty.remove(r)
+	p.unstored.remove(r)
+	for _, w := range r.waits {
+		w.seq, w.published = r.lastSeq, true
+	}
+	p.changed(r)
+	p.tell(r)
+}
+
+// renew gives up the state because there is a later generation, which is loaded.
+func (p *partition) renew(r *resident, generation uint32) {
+	r.phase = phaseLoading
+	p.reset(r, generation)
+	p.needLoad(r, 0)
+}
+
+// askOthers asks the members that are live for what the journal does not have yet.
+func (p *partition) askOthers(r *resident) {
+	r.phase = phaseAsking
+	r.askedUntil = p.now.Add(p.config.AskTime)
+	r.asked = r.asked[:0]
+	r.inquiry++
+	inquiry := r.inquiry
+	for _, m := range p.at.others() {
+		if p.single {
+			break
+		}
+		id := identityOf(m)
+		if p.suspect(m) {
+			p.fetch(r, p.originOf(id), anySeq)
+			continue
+		}
+		r.asked = append(r.asked, id)
+		p.ask(m, &request{kind: askCompare, items: []item{p.itemOf(r)}}, func(a *answer, err error) {
+			if r.phase != phaseAsking || r.inquiry != inquiry {
+				if err == nil && r.phase == phaseLive {
+					p.takeItems(a.items, nil) // too late to be waited for, but not for nothing
+				}
+				return
+			}
+			if err != nil {
+				if _, ok := p.at.member(id); ok {
+					p.fetch(r, p.originOf(id), anySeq)
+				}
+			} else {
+				p.takeItems(a.items, nil)
+			}
+			r.asked = slices.DeleteFunc(r.asked, func(x identity) bool { return x == id })
+			if r.phase == phaseAsking && len(r.asked) == 0 {
+				p.live(r)
+			}
+		})
+	}
+	if len(r.asked) == 0 {
+		p.live(r)
+		return
+	}
+	p.waiting.add(r)
+	p.soon = true
+}
+
+// anySeq is a batch that no member has sent: to wait for it holds up no confirmation.
+const anySeq = math.MaxUint64
+
+// askedEnough makes an entity live though some have not answered: they are asked again in the background.
+func (p *partition) askedEnough(r *resident) {
+	p.config.Observer.unanswered(r.ref, len(r.asked))
+	for _, id := range r.asked {
+		if _, ok := p.at.member(id); ok {
+			p.fetch(r, p.originOf(id), anySeq)
+		}
+	}
+	r.asked = r.asked[:0]
+	p.live(r)
+}
+
+// rename gives a resident the identity under which it writes from now on.
+func (p *partition) rename(r *resident) {
+	r.writer = crdt.Writer{
+		Slot: p.at.Self.Slot, Epoch: p.at.Self.Epoch, Limits: p.config.Limits,
+		Now: func() int64 { return p.now.UnixMilli() },
+	}
+	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true
+	r.k, r.lastSeq = 0, 0
+}
+
+// renamed begins again under a new identity, or under none. What was written under the old one and is not known to be
+// stored, or known to the others, is handed on under the new one: it keeps its own names.
+func (p *partition) renamed() {
+	p.seq, p.beats = 0, p.config.Heartbeats
+	p.inFlight = nil
+	p.ring.clear()
+	clear(p.confirmed)
+	clear(p.pushes)
+	p.remembered.clear()
+	for r := range p.all.each() {
+		p.rename(r)
+		if r.phase != phaseLive {
+			if r.phase == phaseAsking {
+				p.needLoad(r, 0)
+			}
+			continue
+		}
+		own := joined(clone(r.covered), clone(r.tail))
+		if len(r.waits) > 0 && own == nil {
+			own = r.state.Full()
+		}
+		if own != nil && !p.single {
+			r.pending = joined(r.pending, own)
+			p.dirty.add(r)
+		}
+		for _, w := range r.waits {
+			w.seq, w.published = 0, r.pending == nil
+			if !w.published {
+				r.holdUntil = max(r.holdUntil, w.version)
+			}
+		}
+		p.check(r, 0)
+	}
+}
+
+// backoff after failures, with jitter.
+func (p *partition) backoff(failures int) time.Duration {
+	d := min(p.config.Retry<<min(failures, 10), p.config.RetryMax)
+	return d/2 + p.jitter(d)
+}
+
+// isConflict reports that a cell was not what was believed.
+func isConflict(err error) bool { return errors.Is(err, journal.ErrConflict) }

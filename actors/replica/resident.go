@@ -1,0 +1,328 @@
+package replica
+
+import (
+	"container/list"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/crdt"
+)
+
+// resident is the copy of one entity in memory.
+type resident struct {
+	ref   actors.Ref
+	hash  uint64
+	phase phase
+	state *crdt.Entity
+	// writer goes with the partition's standing.
+	writer crdt.Writer
+	handle *handle
+	opener *opener
+	// place in the partition's idle list, nil if it is not there.
+	place *list.Element
+	since time.Time
+	// counted is what it adds to the sum of its bucket.
+	counted uint64
+
+	// pending is what others have not been told. It stays here until the journal has version holdUntil.
+	pending   *crdt.Delta
+	holdUntil uint64
+	// k is that of the last delta published, lastSeq the batch that it was in.
+	k, lastSeq uint64
+
+	// version counts own writes; stored is the last one that the journal has. waited is the last one that somebody waits for.
+	version, stored, waited uint64
+	// tail is what this member wrote since covered, which is being written into a base, and covered what it wrote before
+	// since the base before that.
+	tail, covered *crdt.Delta
+	// tailVersion is that of our tail's cell, if known.
+	tailVersion int64
+	tailKnown   bool
+	// tailStale says that the cell has more than is in tail and covered.
+	tailStale bool
+	// tailEmpty says that the cell's value is empty, or that there is none.
+	tailEmpty   bool
+	flushing    bool
+	baseVersion int64
+	baseBytes   int
+	// chunks and deadTails go when the base is replaced.
+	chunks, deadTails []journal.Cell
+
+	// loading, folding: the cells are being read, the base is being written.
+	loading, folding bool
+	// loadAt is when to read the cells (again), fold whether the base is then to be written if it lacks anything.
+	loadAt time.Time
+	fold   bool
+	// failures counts loads and folds that failed one after another.
+	failures    int
+	foldVersion uint64
+	// foreign says that others told something since the last time that we saw the journal have all that we know.
+	foreign bool
+	// reread is called when a load that begins from now on has ended; rereading when the present one has.
+	reread, rereading []func(ok bool)
+
+	// heard is the last k of each origin. parked entries wait for those before them, or for the entity to be live.
+	heard  map[identity]uint64
+	parked []parkedEntry
+	// asked are the members that have not answered yet what they know; the entity is live at askedUntil at latest.
+	asked      []identity
+	askedUntil time.Time
+	inquiry    int
+	// fetches are what is to be had from other members; fetchAt is when to ask (again).
+	fetches  []fetch
+	fetching bool
+	fetchAt  time.Time
+
+	waits []*wait
+}
+
+type phase uint8
+
+const (
+	// loading from the journal; then asking those who are live.
+	phaseLoading phase = iota
+	phaseAsking
+	phaseLive
+	phaseGone
+)
+
+// opener waits for an entity to be live.
+type opener struct {
+	changed func()
+	opened  func(*handle, error)
+}
+
+// errInUse says that the entity is open already.
+var errInUse = actors.Errorf(actors.Internal, "the replica is open already; close it first")
+
+// open takes an entity into memory and answers by a call.
+func (p *partition) open(ref actors.Ref, o *opener) {
+	p.soon = true
+	r := p.residents[ref]
+	switch {
+	case r == nil:
+		if len(p.residents) >= p.config.Residents/p.config.Partitions && !p.evictOne() {
+			p.fail(o, actors.Errorf(actors.ResourceExhausted,
+				"%s cannot be opened: %d replicated entities are in use in its partition, as many as are allowed; try again later",
+				ref, len(p.residents)))
+			return
+		}
+		p.activate(ref, o)
+	case r.handle != nil || r.opener != nil:
+		p.fail(o, errInUse)
+	case r.phase == phaseLive && !r.state.Deleted():
+		p.unidle(r)
+		p.opened(r, o)
+	default:
+		p.unidle(r)
+		r.opener = o
+		p.reopen(r)
+	}
+}
+
+// withdraw takes back an open whose caller is gone, unless it has been answered.
+func (p *partition) withdraw(ref actors.Ref, o *opener) bool {
+	r := p.residents[ref]
+	if r == nil || r.opener != o {
+		return false
+	}
+	r.opener = nil
+	if r.phase == phaseLive {
+		p.release(r)
+	}
+	return true
+}
+
+func (p *partition) fail(o *opener, err error) { p.call(func() { o.opened(nil, err) }) }
+
+func (p *partition) opened(r *resident, o *opener) {
+	r.handle = &handle{p: p, r: r, generation: r.state.Generation(), changed: o.changed}
+	h := r.handle
+	p.call(func() { o.opened(h, nil) })
+}
+
+// activate begins with what the journal has.
+func (p *partition) activate(ref actors.Ref, o *opener) {
+	r := &resident{ref: ref, hash: hashOf(ref), opener: o, since: p.now, state: crdt.New(0), heard: map[identity]uint64{}}
+	p.residents[ref] = r
+	p.all.add(r)
+	p.byHash[r.hash] = r
+	p.rename(r)
+	if m, ok := p.remembered.get(ref); ok {
+		r.k, r.lastSeq = m.k, m.lastSeq
+	}
+	p.needLoad(r, 0)
+}
+
+// reopen makes a deleted entity be created again, once all have been told of the deletion.
+func (p *partition) reopen(r *resident) {
+	if r.phase != phaseLive || r.opener == nil {
+		return
+	}
+	switch o := r.opener; {
+	case !r.state.Deleted() || p.config.Recreate == RecreateNever:
+		r.opener = nil
+		p.opened(r, o)
+	case p.clean(r):
+		p.recreate(r)
+	}
+}
+
+// join merges what came from elsewhere, and reports whether it was new.
+func (p *partition) join(r *resident, d *crdt.Delta) (inflated bool, err error) {
+	p.changes.Reset()
+	inflated, err = r.state.Join(d, &p.changes)
+	if err != nil || !inflated {
+		return false, err
+	}
+	if h := r.handle; h != nil && h.generation == r.state.Generation() {
+		h.view.Note(&p.changes)
+	}
+	p.changed(r)
+	p.tell(r)
+	return true, nil
+}
+
+// changed keeps the bucket's sum.
+func (p *partition) changed(r *resident) {
+	b := r.hash % buckets
+	p.sums[b] -= r.counted
+	r.counted = 0
+	if r.phase == phaseLive {
+		r.counted = mix(r.hash ^ r.state.Digest())
+		p.sums[b] += r.counted
+	}
+}
+
+// tell whoever has the replica open that there may be something to flush.
+func (p *partition) tell(r *resident) {
+	if h := r.handle; h != nil && h.changed != nil && !h.told {
+		h.told = true
+		p.call(h.changed)
+	}
+}
+
+// live makes an entity take part, with what it missed while it was loading.
+func (p *partition) live(r *resident) {
+	r.phase = phaseLive
+	r.failures = 0
+	p.changed(r)
+	parked := r.parked
+	r.parked = nil
+	for _, e := range parked {
+		p.unpark(r, e)
+	}
+	p.progress()
+	if r.opener != nil {
+		p.reopen(r)
+	} else {
+		p.release(r)
+	}
+}
+
+// release puts a resident that nobody has open among those that may leave memory.
+func (p *partition) release(r *resident) {
+	if r.handle == nil && r.opener == nil && r.place == nil {
+		r.since = p.now
+		r.place = p.idle.PushBack(r)
+	}
+}
+
+func (p *partition) unidle(r *resident) {
+	if r.place != nil {
+		p.idle.Remove(r.place)
+		r.place = nil
+	}
+}
+
+// clean reports whether all that was written here has been told to the others and to the journal.
+func (p *partition) clean(r *resident) bool {
+	return r.phase == phaseLive && r.pending == nil && r.version == r.stored && !r.flushing && !r.folding && !r.loading
+}
+
+// evictable is stricter: nothing is under way that would come to nothing.
+func (p *partition) evictable(r *resident) bool {
+	return p.clean(r) && r.handle == nil && r.opener == nil && len(r.waits) == 0 && len(r.parked) == 0 &&
+		len(r.fetches) == 0 && !r.fold && r.loadAt.IsZero() && !r.tailStale
+}
+
+// evict lets entities go that have been idle for long.
+func (p *partition) evict() {
+	for e := p.idle.Front(); e != nil; {
+		r := e.Value.(*resident)
+		if p.now.Sub(r.since) < p.config.IdleTime {
+			return
+		}
+		e = e.Next()
+		if p.evictable(r) {
+			p.drop(r)
+		}
+	}
+}
+
+// evictOne makes room.
+func (p *partition) evictOne() bool {
+	for e := p.idle.Front(); e != nil; e = e.Next() {
+		if r := e.Value.(*resident); p.evictable(r) {
+			p.drop(r)
+			return true
+		}
+	}
+	return false
+}
+
+// drop takes a resident out of memory.
+func (p *partition) drop(r *resident) {
+	if r.phase == phaseLive {
+		p.remembered.put(r.ref, remembered{
+			last: r.writer.Last, k: r.k, lastSeq: r.lastSeq, base: r.baseVersion, tail: r.tailVersion, tailKnown: r.tailKnown,
+		})
+		if r.tailKnown && r.tailEmpty && r.tailVersion > 0 && p.at.writable() {
+			p.out.removes = append(p.out.removes, cellName{tailKey(r.ref, p.at.Self.Slot), r.tailVersion})
+		}
+	}
+	r.phase = phaseGone
+	p.changed(r)
+	p.unidle(r)
+	delete(p.residents, r.ref)
+	delete(p.byHash, r.hash)
+	p.all.remove(r)
+	p.loads.remove(r)
+	p.waiting.remove(r)
+	p.dirty.remove(r)
+	p.unstored.remove(r)
+	p.fetchers.remove(r)
+	p.durable.remove(r)
+	for _, e := range r.parked {
+		p.unhold(e.origin, e.seq)
+	}
+	for _, f := range r.fetches {
+		p.unhold(f.origin, f.seq)
+	}
+	for _, f := range append(r.rereading, r.reread...) {
+		f(true)
+	}
+	r.parked, r.fetches, r.reread, r.rereading = nil, nil, nil, nil
+}
+
+// hashOf is the same on all nodes.
+func hashOf(ref actors.Ref) uint64 {
+	h := uint64(14695981039346656037)
+	for _, s := range [...]string{ref.Service, "\x00", ref.ID} {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+	}
+	return mix(h)
+}
+
+// mix spreads a number over all bits.
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
