@@ -161,7 +161,7 @@ func (c *Cluster) another(r *Replica) *Replica {
 
 // say lets a user function say something. The delta is sent now, or joined with later ones.
 func (c *Cluster) say(r *Replica, u *User) {
-	if c.run.Delivery == AnyOrder && !c.agrees(r) {
+	if c.run.Delivery == AnyOrder && c.run.Kind == crdt.ORMap && !c.agrees(r) {
 		// A removal of a folded event came before what was folded: for a while the replica shows a part of a counter that
 		// is gone. What somebody says of that, the oracle cannot know.
 		return

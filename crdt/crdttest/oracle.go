@@ -278,7 +278,7 @@ func (a *application) keep(at place) {
 }
 
 func (p place) in(e crdt.Entry) place {
-	return append(p[:len(p):len(p)], step{e.Key, e.Update.Kind})
+	return append(slices.Clip(p), step{e.Key, e.Update.Kind})
 }
 
 func (a *application) make(f fact) bool {
@@ -393,7 +393,7 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 		}
 	case crdt.ORMap:
 		for key, kind := range least {
-			inner := append(at[:len(at):len(at)], step{key, kind})
+			inner := append(slices.Clip(at), step{key, kind})
 			p.Entries[key] = o.value(visible, inner, kind, self, live)
 		}
 	}
