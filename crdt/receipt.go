@@ -16,27 +16,26 @@ func (r *Receipt) AppendBinary(b []byte) []byte {
 	e.uvarint(uint64(r.Through))
 	e.ctx(&r.seen)
 	e.counts(PNCounter, r.counts)
-	e.uvarint(uint64(len(r.events)))
-	last := ^Dot(0)
-	for i := range r.events {
-		e.dot(last, r.events[i].dot)
-		e.payload(PNCounter, &r.events[i])
-		last = r.events[i].dot
-	}
 	e.uvarint(uint64(len(r.moved)))
-	last = ^Dot(0)
+	last := ^Dot(0)
 	for _, m := range r.moved {
 		e.dot(last, m.old)
 		e.firstDot(m.new)
 		last = m.old
 	}
 	e.ctx(&r.killed)
+	if r.had.empty() {
+		e.b = append(e.b, 0)
+	} else {
+		e.b = append(e.b, 1)
+		e.body(r.had)
+	}
 	return binary.LittleEndian.AppendUint32(e.b, crc32.Checksum(e.b[start:], castagnoli))
 }
 
 // DecodeReceipt is strict: what it accepts, AppendBinary writes again.
 func DecodeReceipt(b []byte) (*Receipt, error) {
-	d := decoder{b: b}
+	d := decoder{b: b, limits: Limits{}.withDefaults()}
 	r := d.receipt()
 	if d.err != nil {
 		return nil, fmt.Errorf("decoding a receipt, at byte %d of %d: %w", d.at, len(b), d.err)
@@ -67,20 +66,21 @@ func (d *decoder) receipt() *Receipt {
 	n := d.count(4)
 	last := ^Dot(0)
 	for i := 0; i < n && d.err == nil; i++ {
-		it := item{dot: d.liveDot(last)}
-		d.payload(PNCounter, &it)
-		r.events = append(r.events, it)
-		last = it.dot
-	}
-	n = d.count(4)
-	last = ^Dot(0)
-	for i := 0; i < n && d.err == nil; i++ {
 		m := moved{old: d.liveDot(last)}
 		m.new = d.liveDot(^Dot(0))
 		r.moved = append(r.moved, m)
 		last = m.old
 	}
 	r.killed = d.ctx()
+	switch d.byte() {
+	case 0:
+	case 1:
+		if r.had = d.body(ORMap, 0); r.had.empty() {
+			d.bad("a body of nothing")
+		}
+	default:
+		d.bad("neither a body nor none")
+	}
 	if d.err == nil && d.at != len(d.b) {
 		d.bad("bytes after the end")
 	}

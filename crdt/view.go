@@ -251,7 +251,7 @@ func (b *belief) ownEntry(c *Entry, m *omap, did *body, removed bool) {
 		if shown != nil && e.kind == 0 {
 			e.kind = c.Update.Kind
 		}
-		e.again = e.again || shown != nil
+		e.again = true
 		return
 	case removed:
 		// It believes what it put, and that is all there is unless others wrote what it had not seen.
