@@ -50,10 +50,10 @@ func (p *partition) delete(h *handle, level Level, done func(error)) error {
 
 func (p *partition) mayWrite(h *handle) error {
 	switch {
-	case h.closed:
-		return errClosed
 	case h.deleted():
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrDeleted)
+	case h.closed:
+		return errClosed
 	case p.closing || !p.at.writable() || h.r.phase != phaseLive || h.r.behind > 0:
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrReadOnly)
 	}
