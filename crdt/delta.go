@@ -22,7 +22,9 @@ type tombstone struct {
 	at int64
 }
 
-func (t *tombstone) before(o *tombstone) bool { return t == nil || t.by < o.by || t.by == o.by && t.at < o.at }
+func (t *tombstone) before(o *tombstone) bool {
+	return t == nil || t.by < o.by || t.by == o.by && t.at < o.at
+}
 
 // Kind of the entity; 0 for a deletion.
 func (d *Delta) Kind() Kind { return d.kind }

@@ -43,6 +43,7 @@ type entryBelief struct {
 // Begin returns the whole value, nil if there is none, and takes it as told.
 func (v *View) Begin(e *Entity, m *Members) *Update {
 	*v = View{seen: e.ctx.Snapshot(), members: m}
+	e.tell(v)
 	v.root.kind = e.kind
 	v.root.believe(e, m)
 	return e.Value(m)
@@ -121,6 +122,7 @@ func (b *belief) setEntry(k Key, e *entryBelief) {
 func (v *View) Own(e *Entity, u *Update, d *Delta) {
 	if d != nil {
 		d.addTo(&v.seen)
+		e.tell(v)
 	}
 	if v.root.kind == 0 {
 		v.root.kind = u.Kind
@@ -250,7 +252,7 @@ func (b *belief) ownEntry(c *Entry, m *omap, did *body, removed bool) {
 		if shown != nil && e.kind == 0 {
 			e.kind = c.Update.Kind
 		}
-		e.again = e.again || shown != nil
+		e.again = true
 		return
 	case removed:
 		// It believes what it put, and that is all there is unless others wrote what it had not seen.
