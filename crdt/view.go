@@ -165,7 +165,8 @@ func (b *belief) ownScalar(u *Update) {
 	case Flag:
 		b.on = b.on || u.On
 	case Vote:
-		// The user function counts its own vote.
+		// The user function counts its own vote, and takes itself for the only voter until it is told of others.
+		b.tally.voters = max(b.tally.voters, 1)
 		switch {
 		case u.Self && !b.tally.self:
 			b.tally.votes++

@@ -216,7 +216,8 @@ func (p *Plain) Said(u *crdt.Update) {
 	case crdt.Flag:
 		p.On = p.On || u.On
 	case crdt.Vote:
-		// A user function counts its own vote at once.
+		// A user function counts its own vote at once. Until it is told of others it is the only voter.
+		p.Voters = max(p.Voters, 1)
 		if u.Self && !p.Self {
 			p.Votes++
 		} else if !u.Self && p.Self && p.Votes > 0 {
