@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/feed"
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/lease"
@@ -100,14 +99,14 @@ func (d *deliveries) update(c *catalog.Catalog) {
 	}
 }
 
-// sources are those whose effects are this user function's: the streams of its entities, and its actions.
+// sources are those whose effects are this user function's: the streams of its placed entities, and its other services.
 func sources(c *catalog.Catalog) []string {
 	list := []string{} // nil would be all there are
 	for _, s := range c.Services() {
-		if s.Kind == actors.Action {
-			list = append(list, s.Name) // no stream keeps what actions ask for
-		} else {
+		if s.Kind.Placed() {
 			list = append(list, s.Persistence)
+		} else {
+			list = append(list, s.Name) // no stream keeps what they ask for
 		}
 	}
 	return list

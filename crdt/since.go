@@ -31,7 +31,7 @@ func (e *Entity) Since(peer *Ctx) *Delta {
 		return e.scalars()
 	}
 	missing := peer.Missing(&e.ctx)
-	if missing.Empty() && !e.ctx.Empty() {
+	if missing.Empty() && !(e.ctx.Empty() && peer.Empty()) {
 		return nil
 	}
 	d := e.scalars()

@@ -7,23 +7,24 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/dapr-entities/entities/actors"
 )
 
-// act carries out a command of an action for a caller who waits for one outcome.
-func (d *Dispatch) act(ctx context.Context, c actors.Command) (actors.Outcome, error) {
+// act carries out a command on this host for a caller who waits for one outcome.
+func (d *Dispatch) act(ctx context.Context, here Here, c actors.Command) (actors.Outcome, error) {
 	ctx, cancel := until(ctx, &c)
 	defer cancel()
 	if d.config.Streamed != nil {
 		if in, out := d.config.Streamed(c.Service, c.Method); in || out {
-			return d.one(ctx, c, in)
+			return d.one(ctx, here, c, in)
 		}
 	}
-	return d.config.Actions.Handle(ctx, c)
+	return here.Handle(ctx, c)
 }
 
-// until bounds a call of an action, which nobody else does, by the command's deadline.
+// until bounds a call by the command's deadline, which nobody else does for actions.
 func until(ctx context.Context, c *actors.Command) (context.Context, context.CancelFunc) {
 	if c.Deadline.IsZero() {
 		return ctx, func() {}
@@ -36,14 +37,14 @@ var errOver = errors.New("nothing more is wanted")
 
 // one carries out a streamed command as if it was none: with one input, and up to the first answer. The effects of what
 // answered nothing before are its effects too.
-func (d *Dispatch) one(ctx context.Context, c actors.Command, streamedIn bool) (actors.Outcome, error) {
+func (d *Dispatch) one(ctx context.Context, here Here, c actors.Command, streamedIn bool) (actors.Outcome, error) {
 	var in func() (actors.Input, error)
 	if streamedIn {
 		in = single(&c)
 	}
 	var answer actors.Outcome
 	over := false
-	err := d.config.Actions.Stream(ctx, c, in, func(o actors.Outcome) error {
+	err := here.Stream(ctx, c, in, func(o actors.Outcome) error {
 		effects := append(answer.Effects, o.Effects...)
 		answer = o
 		answer.Effects = effects
@@ -75,14 +76,15 @@ func single(c *actors.Command) func() (actors.Input, error) {
 // blank reports whether o answers nothing.
 func blank(o *actors.Outcome) bool { return o.Reply == nil && o.Failure == nil && o.Forward == nil }
 
-// Stream implements actors.Streamer: as Handle does, for every outcome of an action's method, one after the other. The
+// Stream implements actors.Streamer: as Handle does, for every outcome of a streamed method, one after the other. The
 // forward of one is replaced by its target's outcome; an outcome that answers nothing is not given to out. A command
 // that takes one message takes the first of the stream, and gives one outcome.
 func (d *Dispatch) Stream(
 	ctx context.Context, c actors.Command, in func() (actors.Input, error), out func(actors.Outcome) error,
 ) error {
 	streamedIn, streamedOut := in != nil, true
-	if kind, _ := d.config.Kind(c.Service); c.Service == actors.Topics || kind != actors.Action || d.config.Actions == nil {
+	here := d.here(d.kind(c.Service))
+	if here == nil {
 		streamedIn, streamedOut = false, false
 	} else if d.config.Streamed != nil {
 		streamedIn, streamedOut = d.config.Streamed(c.Service, c.Method)
@@ -112,7 +114,7 @@ func (d *Dispatch) Stream(
 	defer cancel()
 	over := false
 	this := &call{Command: c}
-	err := d.config.Actions.Stream(ctx, c, in, func(o actors.Outcome) error {
+	err := here.Stream(ctx, c, in, func(o actors.Outcome) error {
 		o, err := d.settle(ctx, this, o)
 		if err != nil || blank(&o) {
 			return err
@@ -131,8 +133,8 @@ func (d *Dispatch) Stream(
 	return err
 }
 
-// keep gives the effects of an action, and its forward, their ids, and puts the asynchronous ones into the outbox, so
-// that they are not lost with this process.
+// keep gives the effects of an action or of a replicated entity, and its forward, their ids, and puts the asynchronous ones
+// into the outbox, so that they are not lost with this process.
 func (d *Dispatch) keep(ctx context.Context, c *call, o *actors.Outcome) error {
 	if n := len(o.Effects); n > d.config.MaxEffects {
 		return c.unkept(nil, actors.ResourceExhausted, "it has %d effects; the limit is %d (maxEffects)", n, d.config.MaxEffects)
@@ -169,10 +171,15 @@ func (d *Dispatch) keep(ctx context.Context, c *call, o *actors.Outcome) error {
 				d.config.Report(fmt.Sprintf("the effect %s leads nowhere (%s): %s", to.name(), to.chain(), d.unknown(x.Service)))
 			}
 		}
-		// Actions decide in no order, so every effect is a source of its own, unless it is named.
+		// Actions decide in no order, and the copies of an entity in several, so every effect is a source of its own,
+		// unless it is named: among those of the service, or of the entity.
 		source := actors.Ref{Service: c.Service, ID: x.ID}
-		if x.Key != "" {
+		switch {
+		case x.Key == "":
+		case c.ID == "":
 			source.ID = x.Key
+		default:
+			source.ID = c.ID
 		}
 		if err := d.config.Outbox.Enqueue(ctx, source, later[k:k+1]); err != nil {
 			if k > 0 {
@@ -185,7 +192,17 @@ func (d *Dispatch) keep(ctx context.Context, c *call, o *actors.Outcome) error {
 	return nil
 }
 
-// unkept is the error of an action whose effects are lost.
+// Leftover carries out the effects of o, an outcome of c for which nobody waits any more: those that are synchronous, and the
+// others as far as nobody has kept them yet.
+func (d *Dispatch) Leftover(ctx context.Context, c actors.Command, o actors.Outcome) error {
+	c.Deadline = time.Now().Add(d.config.FinishTimeout)
+	ctx, cancel := context.WithDeadline(ctx, c.Deadline)
+	defer cancel()
+	_, err := d.settle(ctx, &call{Command: c}, actors.Outcome{Effects: o.Effects})
+	return err
+}
+
+// unkept is the error of a command whose effects are lost.
 func (c *call) unkept(err error, code actors.Code, format string, args ...any) error {
 	if known, ok := errors.AsType[*actors.Error](err); ok {
 		code = known.Code

@@ -1,7 +1,7 @@
 // Package dispatch sends a command to the handler of its service's kind: to the entity here if it lives here, else to
-// where it lives, to this host's user function if it is an action, to the broker if it is for a topic. Then it does what
-// follows from the outcome: it carries out the synchronous effects, keeps the asynchronous ones of actions, and follows
-// the forward.
+// where it lives, to this host's copy if the entity is replicated, to this host's user function if it is an action, to the
+// broker if it is for a topic. Then it does what follows from the outcome: it carries out the synchronous effects, keeps
+// the asynchronous ones of actions and replicated entities, and follows the forward.
 package dispatch
 
 import (
@@ -23,8 +23,8 @@ type Local interface {
 	actors.Handler
 }
 
-// Actions carry out the commands of action services.
-type Actions interface {
+// Here carries out the commands of services that every host serves by itself, streamed ones among them.
+type Here interface {
 	actors.Handler
 	actors.Streamer
 }
@@ -49,8 +49,8 @@ type Config struct {
 	Kind func(service string) (actors.Kind, bool)
 	// Services names the known ones, for the error about an unknown one. Defaults to naming none.
 	Services func() []string
-	// Streamed says whether an action's method takes, and gives, any number of messages. Defaults to what the caller
-	// takes it for.
+	// Streamed says whether a method of an action or of a replicated service takes, and gives, any number of messages.
+	// Defaults to what the caller takes it for.
 	Streamed func(service, method string) (in, out bool)
 	// Out is the topic to which a method's replies are published, "" for none. Only replies that no journal publishes
 	// are published here: those of actions, and what came back for a method that forwarded. Defaults to none.
@@ -61,11 +61,13 @@ type Config struct {
 	// Remote carries out a command wherever its entity is placed, be that here.
 	Remote actors.Handler
 	// Actions defaults to none.
-	Actions Actions
+	Actions Here
+	// Replicated carries out commands on this host's copies of replicated entities. Defaults to none.
+	Replicated Here
 	// Publish carries out commands to actors.Topics. Defaults to refusing them.
 	Publish actors.Handler
 
-	// Outbox keeps the asynchronous effects of actions. Defaults to refusing them.
+	// Outbox keeps the asynchronous effects of actions and of replicated entities. Defaults to refusing them.
 	Outbox Outbox
 	// Kept, if set, is called when the Outbox has something new. It must not block.
 	Kept func()
@@ -75,9 +77,9 @@ type Config struct {
 
 	// MaxHops bounds how many commands may follow one from the other. Defaults to 16.
 	MaxHops int
-	// MaxEffects of one outcome of an action. Defaults to 100.
+	// MaxEffects of one outcome of an action or of a replicated entity. Defaults to 100.
 	MaxEffects int
-	// FinishTimeout is for what Finish does for a command without a deadline. Defaults to 1 minute.
+	// FinishTimeout is for what Finish does for a command without a deadline, and Leftover for any. Defaults to 1 minute.
 	FinishTimeout time.Duration
 	// Log defaults to slog.Default().
 	Log *slog.Logger
@@ -150,19 +152,34 @@ func (d *Dispatch) Handle(ctx context.Context, c actors.Command) (actors.Outcome
 	if err != nil {
 		return actors.Outcome{}, err
 	}
-	if len(o.Effects) == 0 && o.Forward == nil && !d.acts(c.Service) {
+	if len(o.Effects) == 0 && o.Forward == nil && d.kind(c.Service) != actors.Action {
 		return o, nil // nothing follows: the way of nearly all
 	}
 	return d.settle(ctx, &call{Command: c}, o)
 }
 
-// acts reports whether a service is one of actions.
-func (d *Dispatch) acts(service string) bool {
+// kind of a service, 0 if there is none, or if it is that of topics.
+func (d *Dispatch) kind(service string) actors.Kind {
 	if service == actors.Topics {
-		return false
+		return 0
 	}
 	kind, ok := d.config.Kind(service)
-	return ok && kind == actors.Action
+	if !ok {
+		return 0
+	}
+	return kind
+}
+
+// here is the handler of a kind that every host serves by itself; nil if there is none.
+func (d *Dispatch) here(kind actors.Kind) Here {
+	switch kind {
+	case actors.Action:
+		return d.config.Actions
+	case actors.Replicated:
+		return d.config.Replicated
+	default:
+		return nil
+	}
 }
 
 // route carries out a command, and nothing of what follows from it.
@@ -175,14 +192,15 @@ func (d *Dispatch) route(ctx context.Context, c actors.Command) (actors.Outcome,
 		return d.config.Publish.Handle(ctx, c)
 	}
 	kind, ok := d.config.Kind(c.Service)
+	here := d.here(kind)
 	switch {
 	case !ok:
 		return actors.Outcome{}, d.unknown(c.Service)
-	case kind == actors.Action && d.config.Actions != nil:
-		return d.act(ctx, c)
+	case here != nil:
+		return d.act(ctx, here, c)
 	case !kind.Placed():
 		return actors.Outcome{}, actors.Errorf(actors.Unimplemented,
-			"%s to %s cannot be carried out: the service is of the kind %q, which is not served yet", c.Method, c.Ref, kind)
+			"%s to %s cannot be carried out: the service is of the kind %q, which is not served here", c.Method, c.Ref, kind)
 	case d.config.Local == nil || !d.config.Local.Owned(c.Ref):
 		return d.config.Remote.Handle(ctx, c)
 	}

@@ -92,19 +92,23 @@ func (c *call) id() string {
 	return actors.EffectID(c.Ref, c.Method+" "+c.Key, ordinal)
 }
 
-// Finish does what follows from o, the outcome of c, for a caller who cannot: Handle without c itself. The entity is held
+// Finish does what follows from o, the outcome of c, for a caller who cannot: Handle without c itself. A placed entity is held
 // meanwhile: a chain that leads back to it is refused at once, since it would wait for itself.
 func (d *Dispatch) Finish(ctx context.Context, c actors.Command, o actors.Outcome) (actors.Outcome, error) {
 	if c.Deadline.IsZero() {
 		c.Deadline = time.Now().Add(d.config.FinishTimeout)
 	}
-	return d.settle(ctx, &call{Command: c, held: c.Ref}, o)
+	first := &call{Command: c}
+	if d.kind(c.Service).Placed() {
+		first.held = c.Ref // others take commands beside those that come by way of Dapr
+	}
+	return d.settle(ctx, first, o)
 }
 
 // settle does what follows from o, an outcome of c, and returns what the caller is told.
 func (d *Dispatch) settle(ctx context.Context, c *call, o actors.Outcome) (actors.Outcome, error) {
-	action := d.acts(c.Service)
-	if action {
+	kind := d.kind(c.Service)
+	if d.here(kind) != nil {
 		if err := d.keep(ctx, c, &o); err != nil {
 			return actors.Outcome{}, err
 		}
@@ -128,7 +132,7 @@ func (d *Dispatch) settle(ctx context.Context, c *call, o actors.Outcome) (actor
 			return actors.Outcome{}, err
 		}
 	}
-	if o.Reply != nil && (action || forwarded) {
+	if o.Reply != nil && (kind == actors.Action || forwarded) {
 		if err := d.publish(ctx, c, &o); err != nil {
 			return actors.Outcome{}, err
 		}

@@ -32,6 +32,7 @@ type world struct {
 	commands map[string]actors.Command
 	reports  []string
 	kept     []actors.Effect
+	sources  []actors.Ref
 	rung     int
 }
 
@@ -96,7 +97,8 @@ func (w *world) Enqueue(_ context.Context, source actors.Ref, effects []actors.E
 	for _, x := range effects {
 		w.log = append(w.log, "keep "+x.Method)
 		w.kept = append(w.kept, x)
-		if source.ID != x.ID && source.ID != x.Key || source.Service != "act" {
+		w.sources = append(w.sources, source)
+		if source.Service != "crdt" && (source.ID != x.ID && source.ID != x.Key || source.Service != "act") {
 			return fmt.Errorf("the source is %s", source)
 		}
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/crdt"
@@ -11,8 +12,8 @@ import (
 type Function interface {
 	// Open begins a session for an entity with its whole value, or nil if it has none yet. From then on answers go to
 	// start.Answer and the end of the session to start.Ended, once, also if the user function ended it. Neither is called
-	// before Open has returned without an error. ctx is for the opening alone. Open may be called from many goroutines
-	// at once.
+	// before it is certain that Open returns without an error. ctx is for the opening alone. Open may be called from many
+	// goroutines at once.
 	Open(ctx context.Context, start Start) (Session, error)
 }
 
@@ -21,17 +22,19 @@ type Start struct {
 	Ref   actors.Ref
 	Value *crdt.Update
 	// Answer takes what the user function says, in its order, by one goroutine at a time. An error means that the answer
-	// breaks the protocol; the session is then ended by whoever called, and Ended gets the error.
+	// is wrong, which the user function is told. If the error matches ErrStray, nothing else happens; otherwise the session
+	// is ended by whoever called, and Ended gets the error.
 	Answer func(Answer) error
 	// Ended is told why no more answers come: an *actors.Error.
 	Ended func(error)
 }
 
 // Session is one replicated entity in the user function. Its methods do not wait for answers; they are called by one
-// goroutine at a time, in the order in which the user function is to see them. An error of a method comes beside a call of
-// Ended.
+// goroutine at a time, in the order in which the user function is to see them. What they find out about the end of the
+// session goes to Ended, and may be their error besides.
 type Session interface {
-	// Command gives it a command under a number of its own, from 1 on. Many may be unanswered at once.
+	// Command gives it a command under a number of its own, from 1 on. Many may be unanswered at once. An error is an
+	// *actors.Error and means that the user function does not get it; others may follow.
 	Command(ctx context.Context, number int64, c *actors.Command, streamed bool) error
 	// Cancelled says that the caller of a streamed command is gone. It is answered.
 	Cancelled(ctx context.Context, number int64) error
@@ -42,6 +45,9 @@ type Session interface {
 	// Close ends the session. It does not wait, may be called more than once, from any goroutine.
 	Close()
 }
+
+// ErrStray says that an answer is for a stream that is over. It was ignored.
+var ErrStray = errors.New("an answer to a stream that is over was ignored")
 
 // AnswerKind says what an Answer is to.
 type AnswerKind uint8

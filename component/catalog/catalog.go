@@ -40,7 +40,7 @@ func EntityType(k actors.Kind) string { return entityTypes[k] }
 
 // Supported returns the kinds that this version of the component serves.
 func Supported() []actors.Kind {
-	return []actors.Kind{actors.EventSourced, actors.Value, actors.Action}
+	return []actors.Kind{actors.EventSourced, actors.Value, actors.Replicated, actors.Action}
 }
 
 // JournalActorType is the actor type by which hosts compare their journals. No service may have it.

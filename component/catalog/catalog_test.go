@@ -135,7 +135,7 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"6 a message", spec(streams, eventSourced("s.K", "")), Options{}, []string{"s.K is not in the descriptors"}},
 		{"6 no name", spec(streams, eventSourced("", "")), Options{}, []string{`"" is not a full service name`}},
 		{"7 unknown type", spec(streams, &cloudstate.Entity{EntityType: "x.Y", ServiceName: "s.In"}), Options{}, []string{"s.In", `"x.Y"`, "supported: cloudstate.eventsourced.EventSourced"}},
-		{"7 replicated not yet", spec(streams, as(actors.Replicated, "s.Keyless")), Options{}, []string{
+		{"7 replicated that is not wanted", spec(streams, as(actors.Replicated, "s.Keyless")), Options{Supported: []actors.Kind{actors.EventSourced, actors.Value, actors.Action}}, []string{
 			`s.Keyless has the entity type "cloudstate.crdt.Crdt"`, "supported: cloudstate.eventsourced.EventSourced, cloudstate.valueentity.ValueEntity, cloudstate.action.ActionProtocol", "names no entity: A, B"}},
 		{"8 streams", spec(streams, eventSourced("s.Out", "")), Options{}, []string{"event sourced service s.Out may not have streamed methods: A, B"}},
 		{"9 keys", spec(streams, eventSourced("s.Keyless", "")), Options{}, []string{"s.Keyless", "names no entity: A, B;", "entity_key"}},
@@ -154,6 +154,8 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"persistence id", spec(two, eventSourced("a.Same", "a\x00")), Options{}, []string{"persistence id of the service a.Same"}},
 		{"persistence id of the state store", spec(two, eventSourced("a.Same", "state/entities")), Options{}, []string{`"state/entities" of the service a.Same`, "choose another"}},
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},
+		{"listed replicated", with(jsonSpecOf(actors.Replicated, &cloudstate.Method{Name: "A", StreamedIn: true, StreamedOut: true}), "json"), all,
+			[]string{"may not have client-streamed methods: A; let each take one message"}},
 		{"both", with(described, "json"), Options{}, []string{"lists methods and is described by shop.proto"}},
 		{"json not announced", with(jsonSpec(&cloudstate.Method{Name: "A"}), "targets"), Options{}, []string{`did not announce the extension "json"`}},
 		{"json names", jsonSpec(&cloudstate.Method{Name: "A"}, &cloudstate.Method{Name: "A"}, &cloudstate.Method{Name: "x/y"}, &cloudstate.Method{Name: "B", Input: "\n"}), Options{},
@@ -181,6 +183,7 @@ service BadKey { rpc A(Bad) returns (N); }`})
 	mustNew(t, with(spec(streams, eventSourced("s.Keyless", "")), "targets"), Options{})
 	mustNew(t, with(spec(streams, eventSourced("s.Keyless", "")), "json"), Options{})
 	mustNew(t, with(jsonSpec(&cloudstate.Method{Name: "A"}), "json"), Options{})
+	mustNew(t, with(jsonSpecOf(actors.Replicated, &cloudstate.Method{Name: "A", StreamedOut: true}), "json"), Options{})
 }
 
 func TestEqual(t *testing.T) {

@@ -160,11 +160,7 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 		return problems
 	}
 	if len(streamed) > 0 {
-		sort := "streamed"
-		if s.Kind == actors.Replicated {
-			sort = "client-streamed"
-		}
-		problems = append(problems, fmt.Errorf("the %s service %s may not have %s methods: %s", s.Kind, s.Name, sort, strings.Join(streamed, ", ")))
+		problems = append(problems, s.mayNotStream(streamed))
 	}
 	// Who knows of "json" knows that a command is addressed to its entity, whatever its payload says.
 	if len(keyless) > 0 && !b.extensions["targets"] && !b.extensions["json"] {
@@ -172,6 +168,14 @@ func (b *builder) described(s *Service, sd protoreflect.ServiceDescriptor) []err
 			s.Kind, s.Name, strings.Join(keyless, ", ")))
 	}
 	return problems
+}
+
+func (s *Service) mayNotStream(methods []string) error {
+	if s.Kind == actors.Replicated {
+		return fmt.Errorf("the %s service %s may not have client-streamed methods: %s; let each take one message, its replies may be a stream",
+			s.Kind, s.Name, strings.Join(methods, ", "))
+	}
+	return fmt.Errorf("the %s service %s may not have streamed methods: %s", s.Kind, s.Name, strings.Join(methods, ", "))
 }
 
 // listed takes the methods that the user function listed itself.
@@ -192,8 +196,8 @@ func (b *builder) listed(s *Service, methods []*cloudstate.Method) []error {
 		}
 		m := b.method(s, name)
 		m.StreamedIn, m.StreamedOut = l.GetStreamedIn(), l.GetStreamedOut()
-		if (m.StreamedIn || m.StreamedOut) && s.Kind != actors.Action {
-			problems = append(problems, fmt.Errorf("the %s service %s may not have streamed methods: %s", s.Kind, s.Name, name))
+		if m.StreamedIn && s.Kind != actors.Action || m.StreamedOut && s.Kind.Placed() {
+			problems = append(problems, s.mayNotStream([]string{name}))
 		}
 		m.Input, m.input = b.listedType(l.GetInput())
 		if l.GetOutput() != "" {

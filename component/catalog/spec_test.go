@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 )
 
@@ -120,6 +121,12 @@ func jsonSpec(methods ...*cloudstate.Method) *cloudstate.EntitySpec {
 	e := eventSourced("todo.List", "todos")
 	e.Methods = methods
 	return with(spec(nil, e), "json", "targets")
+}
+
+func jsonSpecOf(k actors.Kind, methods ...*cloudstate.Method) *cloudstate.EntitySpec {
+	s := jsonSpec(methods...)
+	s.Entities[0].EntityType = EntityType(k)
+	return s
 }
 
 func mustNew(t testing.TB, s *cloudstate.EntitySpec, o Options) *Catalog {

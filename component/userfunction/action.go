@@ -21,7 +21,9 @@ import (
 type served struct {
 	catalog *catalog.Catalog
 	actions map[string]*action
-	reports cloudstate.EntityDiscoveryClient
+	// replicated services.
+	replicated map[string]*replicated
+	reports    cloudstate.EntityDiscoveryClient
 }
 
 // action is one service without state.

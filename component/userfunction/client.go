@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -140,8 +141,9 @@ var ErrAbsent = errors.New("no user function has answered")
 type Client struct {
 	config Config
 	log    *slog.Logger
-	// closing runs the ends of sessions, reporting tells the user function about its mistakes: both outlive their callers.
-	closing, reporting group
+	// closing runs the ends of sessions, reporting tells the user function about its mistakes, listening hears what it says
+	// in sessions of replicated entities: all outlive their callers.
+	closing, reporting, listening group
 	// met says that the user function behind the connection has been told who we are. One that was started anew may not
 	// send what belongs to extensions before that, so that sessions have to wait.
 	met atomic.Bool
@@ -165,6 +167,7 @@ func New(config Config) (*Client, error) {
 	c.closing.limit = config.MaxClosing
 	c.feeding.limit = config.MaxCalls
 	c.reporting.limit = maxReports
+	c.listening.limit = math.MaxInt // whoever opens sessions bounds them
 	c.state = state{kind: waiting, err: fmt.Errorf("%w at %s yet; start it there, or say where it listens with the setting userFunction",
 		ErrAbsent, config.Address)}
 	return c, nil
@@ -184,6 +187,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	c.closing.open()
 	c.reporting.open()
+	c.listening.open()
 	c.feeding.open()
 	d := discovery{client: c, control: control, sessions: sessions, stub: cloudstate.NewEntityDiscoveryClient(control)}
 	d.run(ctx)
@@ -193,6 +197,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.reporting.wait()
 	err = errors.Join(sessions.Close(), control.Close())
 	c.feeding.wait() // calls end with their connection
+	c.listening.wait()
 	if err != nil {
 		return fmt.Errorf("close the connection to the user function: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
+	protocol "github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 )
 
 // discovery is Run's loop: ask, check, tell, watch, ask again.
@@ -117,13 +118,17 @@ func (d *discovery) accept(found *catalog.Catalog, info *cloudstate.ServiceInfo)
 	if changed {
 		d.catalog = found
 		functions := make(map[string]engine.Function)
-		now := &served{catalog: found, actions: make(map[string]*action), reports: d.stub}
+		now := &served{catalog: found, actions: make(map[string]*action), replicated: make(map[string]*replicated), reports: d.stub}
 		for _, s := range found.Services() {
-			s := newService(d.client, d.sessions, s)
-			if s.Kind == actors.Action {
+			switch s := newService(d.client, d.sessions, s); s.Kind {
+			case actors.Action:
 				now.actions[s.Name] = newAction(s)
-			} else if f := newFunction(s); f != nil {
-				functions[s.Name] = f
+			case actors.Replicated:
+				now.replicated[s.Name] = &replicated{s, protocol.NewCrdtClient(s.conn)}
+			default:
+				if f := newFunction(s); f != nil {
+					functions[s.Name] = f
+				}
 			}
 		}
 		d.client.served.Store(now)

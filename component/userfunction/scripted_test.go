@@ -30,6 +30,7 @@ import (
 	"github.com/dapr-entities/entities/component/catalog"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
 	protocol "github.com/dapr-entities/entities/sdk/protocol/cloudstate/action"
+	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/crdt"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/eventsourced"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate/valueentity"
 )
@@ -119,9 +120,11 @@ type scripted struct {
 	// hold, if set, keeps discovery waiting until it is closed.
 	hold    chan struct{}
 	waiting atomic.Int32
-	// handle is called for each stream, and so is value for those of value entities, and action for calls of actions.
+	// handle is called for each stream, and so is value for those of value entities, crdt for those of replicated ones, and
+	// action for calls of actions.
 	handle func(s *wire) error
 	value  func(s *valueWire) error
+	crdt   func(s *crdtWire) error
 	action func(s *actionWire) error
 
 	mu       sync.Mutex
@@ -152,6 +155,7 @@ func (f *scripted) start(t testing.TB, address string) string {
 	cloudstate.RegisterEntityDiscoveryServer(f.server, f)
 	eventsourced.RegisterEventSourcedServer(f.server, f)
 	valueentity.RegisterValueEntityServer(f.server, valueServer{f: f})
+	crdt.RegisterCrdtServer(f.server, crdtServer{f: f})
 	protocol.RegisterActionProtocolServer(f.server, actionServer{f: f})
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = f.server.Serve(l) })
