@@ -1,0 +1,376 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/replica"
+)
+
+// instance of an entity that is in use. It is guarded by the host's mutex.
+type instance struct {
+	id      string
+	service *hosted
+	session *session
+	// queue of commands for the session.
+	queue []*call
+	// dirty says that the replica may have something to tell.
+	dirty bool
+	// leave says why it is to be passivated once it has nothing to do.
+	leave Reason
+	// tries counts the openings since a command was given, trouble is why the last session ended.
+	tries   int
+	trouble error
+
+	idleSince time.Time
+	// running says that there is a worker, resting that it is in its service's idle list, gone that it was passivated.
+	running, resting, gone bool
+}
+
+// session of an instance: one stream of the user function.
+type session struct {
+	Session
+	instance *instance
+	replica  replica.Replica
+	// calls that the user function has not finished, by their numbers; the last one's number.
+	calls map[int64]*call
+	last  int64
+	// cancels are to be told.
+	cancels []*call
+	// busy counts what is unanswered: commands and cancellations.
+	busy int
+	// applying says that an answer's write is being applied.
+	applying bool
+	// over says that nothing more is given or taken, reason why.
+	over   bool
+	reason Reason
+}
+
+func (i *instance) ref() actors.Ref { return actors.Ref{Service: i.service.Name, ID: i.id} }
+
+// load is the number of commands that wait for their first answer.
+func (i *instance) load() int {
+	n := len(i.queue)
+	if i.session != nil {
+		n += i.session.busy
+	}
+	return n
+}
+
+func (i *instance) dequeue(c *call) {
+	for k, q := range i.queue {
+		if q == c {
+			i.queue = append(i.queue[:k:k], i.queue[k+1:]...)
+			return
+		}
+	}
+}
+
+// task is what a worker does next.
+type task uint8
+
+const (
+	halt task = iota
+	opening
+	telling
+	giving
+	cancelTask
+	ending
+)
+
+// run gives i a worker, unless it has one or that one would have nothing to do.
+func (h *Host) run(i *instance) {
+	if !i.running && !i.gone && h.task(i) != halt {
+		i.running = true
+		h.workers.Go(func() { h.work(i) })
+	}
+}
+
+// advance gives i a worker or lets it rest.
+func (h *Host) advance(i *instance) {
+	h.run(i)
+	if !i.running {
+		h.rest(i)
+	}
+}
+
+// task says what is to be done for i.
+func (h *Host) task(i *instance) task {
+	s := i.session
+	leaving := h.leaving(i) != ""
+	replaced := leaving && !h.stopping
+	switch {
+	case s == nil && len(i.queue) > 0:
+		return opening
+	case s == nil:
+		return ending
+	case s.over && s.applying:
+		return halt
+	case s.over:
+		return ending
+	case i.dirty && s.busy == 0:
+		return telling
+	case len(s.cancels) > 0:
+		return cancelTask
+	case len(i.queue) > 0 && !replaced:
+		return giving
+	case len(s.calls) == 0 && (leaving || i.leave != ""):
+		return ending
+	default:
+		return halt
+	}
+}
+
+// work is the worker: the one that speaks to the session.
+func (h *Host) work(i *instance) {
+	for {
+		h.mu.Lock()
+		t := h.task(i)
+		switch t {
+		case halt:
+			i.running = false
+			h.rest(i)
+			h.unlock()
+			return
+		case opening:
+			i.dirty = false
+			h.unlock()
+			h.open(i)
+		case telling:
+			i.dirty = false
+			s := i.session
+			h.unlock()
+			h.tell(s)
+		case cancelTask:
+			s := i.session
+			c := s.cancels[0]
+			s.cancels = s.cancels[1:]
+			c.stage = cancelled
+			h.expect(s, c)
+			h.unlock()
+			h.given(s, func(ctx context.Context) error { return s.Cancelled(ctx, c.number) })
+		case giving:
+			s := i.session
+			c := i.queue[0]
+			i.queue[0] = nil
+			i.queue = i.queue[1:]
+			if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+				h.finish(c)
+				h.push(c, &parcel{last: true, err: actors.Errorf(actors.DeadlineExceeded,
+					"%s to %s was not begun before its deadline; nothing came of it", c.command.Method, c.command.Ref)})
+				h.unlock()
+				continue
+			}
+			i.tries = 0
+			s.last++
+			c.number, c.stage = s.last, asked
+			s.calls[c.number] = c
+			h.expect(s, c)
+			h.unlock()
+			h.given(s, func(ctx context.Context) error {
+				if err := s.Command(ctx, c.number, &c.command, c.streamed); err != nil && ctx.Err() == nil {
+					h.withheld(s, c, err)
+				}
+				return nil
+			})
+		case ending:
+			if h.end(i) {
+				return
+			}
+		}
+	}
+}
+
+// expect an answer to c.
+func (h *Host) expect(s *session, c *call) {
+	s.busy++
+	c.since = time.Now()
+	h.unanswered.Add(c, struct{}{})
+	if due := c.since.Add(h.config.AnswerTimeout); due.Before(h.sweepAt) {
+		knock(h.toSweep)
+	}
+}
+
+// given says something to the session.
+func (h *Host) given(s *session, say func(ctx context.Context) error) {
+	ctx, cancel := context.WithTimeout(h.ctx, h.config.AnswerTimeout)
+	defer cancel()
+	err := say(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = actors.Errorf(actors.DeadlineExceeded, "the user function of %s takes nothing, for %s", s.instance.ref(), h.config.AnswerTimeout)
+	}
+	if err != nil {
+		h.ended(s, err)
+	}
+}
+
+// withheld is for a command that could not be given to the session. That is no reason to end it.
+func (h *Host) withheld(s *session, c *call, err error) {
+	h.mu.Lock()
+	defer h.unlock()
+	if s.over || s.calls[c.number] != c {
+		return
+	}
+	h.settle(s, c, &Answer{Kind: Failed, Number: c.number}, &parcel{err: err, last: true})
+}
+
+// maxTries bounds how often a session is opened that ends before anything can be said to it.
+const maxTries = 3
+
+// open makes the copy live and begins a session. Without success everything in the queue is answered with the error.
+func (h *Host) open(i *instance) {
+	h.mu.Lock()
+	current := h.services[i.service.Name]
+	if current == nil {
+		h.refuse(i, h.unknown(i.service.Name))
+		h.unlock()
+		return
+	}
+	if i.tries++; i.tries > maxTries {
+		h.refuse(i, i.trouble)
+		i.tries = 0
+		h.unlock()
+		return
+	}
+	i.service = current
+	ref := i.ref()
+	h.unlock()
+	ctx, cancel := context.WithTimeout(h.ctx, h.config.ActivationTimeout)
+	defer cancel()
+	began := time.Now()
+	s, err := h.begin(ctx, i, current)
+	if err != nil {
+		err = h.unopened(ctx, ref, err)
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	if err != nil {
+		h.refuse(i, err)
+		return
+	}
+	i.session = s
+	h.after = append(h.after, func() { h.config.Observer.Activated(ref.Service, time.Since(began)) })
+}
+
+// begin opens replica and session.
+func (h *Host) begin(ctx context.Context, i *instance, of *hosted) (*session, error) {
+	select {
+	case h.activations <- struct{}{}:
+		defer func() { <-h.activations }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	replica, err := h.config.Replicas.Open(ctx, actors.Ref{Service: of.Persistence, ID: i.id}, func() { h.changed(i) })
+	if err != nil {
+		return nil, err
+	}
+	value, gone := replica.Begin()
+	if gone {
+		replica.Close()
+		return nil, replica.ErrDeleted
+	}
+	s := &session{instance: i, replica: replica, calls: make(map[int64]*call)}
+	s.Session, err = of.Function.Open(ctx, Start{
+		Ref: i.ref(), Value: value,
+		Answer: func(a Answer) error { return h.answer(s, a) },
+		Ended:  func(err error) { h.ended(s, err) },
+	})
+	if err != nil {
+		replica.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// unopened is the answer to those who waited for a session that could not be opened.
+func (h *Host) unopened(ctx context.Context, ref actors.Ref, err error) error {
+	known := new(actors.Error)
+	unavailable := func(format string, args ...any) error {
+		return &actors.Error{Code: actors.Unavailable, Message: fmt.Sprintf(format, args...), Cause: err}
+	}
+	switch {
+	case errors.Is(err, replica.ErrDeleted):
+		return deleted(ref)
+	case h.ctx.Err() != nil:
+		return unavailable("%s is not activated: the host is shutting down; try again", ref)
+	case errors.As(err, &known):
+		return known
+	case ctx.Err() != nil:
+		return unavailable("%s was not activated within %s; try again", ref, h.config.ActivationTimeout)
+	default:
+		return unavailable("%s could not be activated: its journal, or its other copies, cannot be reached; try again", ref)
+	}
+}
+
+func deleted(ref actors.Ref) *actors.Error {
+	return &actors.Error{Code: actors.NotFound, Message: fmt.Sprintf("the entity %s is deleted", ref), Cause: replica.ErrDeleted}
+}
+
+// refuse everything in the queue.
+func (h *Host) refuse(i *instance, err error) {
+	for _, c := range i.queue {
+		h.finish(c)
+		h.push(c, &parcel{err: err, last: true})
+	}
+	i.queue = nil
+}
+
+// changed is called by the replica.
+func (h *Host) changed(i *instance) {
+	h.mu.Lock()
+	defer h.unlock()
+	i.dirty = true
+	if i.session != nil {
+		h.run(i)
+	}
+}
+
+// tell the session what others changed.
+func (h *Host) tell(s *session) {
+	update, gone := s.replica.Flush()
+	switch {
+	case gone:
+		h.given(s, s.Delete)
+		h.mu.Lock()
+		defer h.unlock()
+		h.stop(s, Deleted, func(c *call) error {
+			return actors.Errorf(actors.Aborted, "%s was deleted before %s came to its end; call it again", c.command.Ref, c.command.Method)
+		})
+	case update != nil:
+		h.given(s, func(ctx context.Context) error { return s.Update(ctx, update) })
+	}
+}
+
+// end closes the session and the replica, and reports whether the worker is at its end. The mutex is held and released.
+func (h *Host) end(i *instance) bool {
+	s := i.session
+	if s == nil {
+		i.gone, i.running = true, false
+		delete(h.instances, i.ref())
+		h.hush()
+		h.unlock()
+		return true
+	}
+	if !s.over {
+		s.over, s.reason = true, i.leave
+		switch {
+		case h.stopping:
+			s.reason = Stopped
+		case h.services[i.service.Name] != i.service:
+			s.reason = Replaced
+		}
+	}
+	i.leave = ""
+	reason := s.reason
+	h.unlock()
+	s.Close()
+	s.replica.Close()
+	h.config.Observer.Passivated(i.service.Name, reason)
+	h.mu.Lock()
+	defer h.unlock()
+	i.session = nil
+	return false
+}
