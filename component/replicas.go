@@ -134,8 +134,8 @@ func (r *replicas) update(c *catalog.Catalog) {
 	}
 }
 
-// Run takes part in replication from the first replicated service on. In the end the streams are closed before the copies
-// are let go, and everybody else is told goodbye last, when the journal has what was written here.
+// Run takes part in replication from the first replicated service on. In the end commands are answered and streams are
+// closed before the copies are let go, and the slot is given up last, when the journal has what was written here.
 func (r *replicas) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -145,22 +145,41 @@ func (r *replicas) Run(ctx context.Context) error {
 		return nil
 	case <-r.wanted:
 	}
-	above, stopNode := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopNode()
-	last, stopGroup := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopGroup()
+	life := context.WithoutCancel(ctx)
+	hosting, stopHosting := context.WithCancel(life)
+	defer stopHosting()
+	copying, stopCopying := context.WithCancel(life)
+	defer stopCopying()
+	holding, stopHolding := context.WithCancel(life)
+	defer stopHolding()
 	var g errgroup.Group
 	g.Go(func() error {
-		defer stopNode()
-		err := named("streams of replicated entities", r.Host.Run(ctx))
-		return err
+		defer stopCopying()
+		return named("streams of replicated entities", r.Host.Run(hosting))
 	})
 	g.Go(func() error {
-		defer stopGroup()
-		return named("copies of replicated entities", r.node.Run(above))
+		defer stopHolding()
+		defer stopHosting()
+		return named("copies of replicated entities", r.node.Run(copying))
 	})
-	g.Go(func() error { return named("slots", r.group.Run(last)) })
-	return g.Wait()
+	g.Go(func() error {
+		defer stopHosting() // without a slot for good there is nothing to do here
+		return named("slots", r.group.Run(holding))
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }() // waited for below
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	drain, done := context.WithTimeout(life, r.host.settings.DrainTimeout)
+	if err := r.Drain(drain); err != nil {
+		r.host.log.Warn("commands of replicated entities were cut off after the drain timeout; their callers have to ask again", keyError, err)
+	}
+	done()
+	stopHosting()
+	return <-ended
 }
 
 // leftover carries out what follows from an outcome for which nobody waits any more.

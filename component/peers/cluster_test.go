@@ -12,6 +12,7 @@ import (
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest"
 	"github.com/dapr-entities/entities/actors/replica"
+	copies "github.com/dapr-entities/entities/actors/replica/node"
 	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/crdt"
 )
@@ -53,7 +54,7 @@ func overTopic(t *testing.T) connect {
 
 // replicating is a node with all it stands on.
 type replicating struct {
-	*replica.Node
+	*copies.Node
 	group *slot.Group
 }
 
@@ -72,7 +73,7 @@ func replicate(t *testing.T, url string, by connect) *replicating {
 	if r.group, err = slot.New(slot.Config{Cells: j, Group: "cart", Address: address, Log: quiet}); err != nil {
 		t.Fatal(err)
 	}
-	r.Node, err = replica.NewNode(replica.NodeConfig{Cells: j, Membership: replica.MembersOf(r.group), Bus: bus, Peers: ways})
+	r.Node, err = copies.New(copies.Config{Cells: j, Membership: copies.MembersOf(r.group), Bus: bus, Peers: ways})
 	if err != nil {
 		t.Fatal(err)
 	}
