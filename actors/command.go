@@ -22,9 +22,6 @@ const (
 // Placed reports whether one node at a time hosts an entity of this kind.
 func (k Kind) Placed() bool { return k == EventSourced || k == Value }
 
-// Entities reports whether a service of this kind has entities: state under an id.
-func (k Kind) Entities() bool { return k == EventSourced || k == Value || k == Replicated }
-
 func (k Kind) String() string {
 	switch k {
 	case EventSourced:

@@ -133,7 +133,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		return nil, err
 	}
 	h.actors, err = actorhost.New(actorhost.Config{
-		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: entities{h.engine, h},
+		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine, Replicated: h.replicas,
 		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
 		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
 		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/actors/replica/node"
 	"github.com/dapr-entities/entities/actors/replica/slot"
@@ -115,35 +114,4 @@ func (r *replicas) check() error {
 		return nil
 	}
 	return errors.Join(replica.ErrReadOnly, state.Err)
-}
-
-// entities are those that the sidecar sends commands to: the placed ones, and the replicated ones, which are on every node, so
-// that it does not matter where the sidecar thinks that they are.
-type entities struct {
-	*engine.Engine
-	host *host
-}
-
-func (e entities) replicated(ref actors.Ref) bool {
-	kind, ok := e.host.kind(ref.Service)
-	return ok && kind == actors.Replicated
-}
-
-func (e entities) Own(ref actors.Ref) {
-	if !e.replicated(ref) {
-		e.Engine.Own(ref)
-	}
-}
-
-func (e entities) Disown(ref actors.Ref) {
-	if !e.replicated(ref) {
-		e.Engine.Disown(ref)
-	}
-}
-
-func (e entities) Handle(ctx context.Context, c actors.Command) (actors.Outcome, error) {
-	if e.replicated(c.Ref) {
-		return e.host.replicas.Handle(ctx, c)
-	}
-	return e.Engine.Handle(ctx, c)
 }

@@ -10,8 +10,8 @@ import (
 // changed for others than this user function. lost reports that a write to a register did not become visible. After an error
 // nothing has changed.
 //
-// A change of an entry that a map does not have is ignored. An entry that is put under a key with a value of another
-// kind is an error if that value had been seen; if not, both live until the key is removed, and the smaller kind is shown.
+// A change of an entry that a map does not have is ignored. If an entry is put under a key with a value of another kind,
+// both live until the key is removed, and the one with the smaller kind is shown.
 func (e *Entity) Apply(w *Writer, u *Update, seen *Ctx, ch *Changes) (d *Delta, lost bool, err error) {
 	switch {
 	case e.tomb != nil:

@@ -42,9 +42,9 @@ func (a *apply) remove(s store) *body {
 
 // seenLive are the live dots of a value that were seen.
 func (a *apply) seenLive(s store) *Ctx {
-	c := &Ctx{}
+	c, seen := &Ctx{}, a.seen
 	s.dots(func(d Dot) {
-		if a.saw(d) {
+		if seen == nil || seen.Has(d) {
 			c.Add(d)
 		}
 	})
@@ -137,18 +137,18 @@ func (a *apply) leaf(l *leaf, u *Update, b *body) error {
 		return a.nestedRegister(l, u, b)
 	case Flag:
 		if u.On {
-			a.toggle(l, b, true, func(Dot) bool { return true })
+			a.toggle(l, b, true, false)
 		}
 	case Vote:
-		a.toggle(l, b, u.Self, a.own)
+		a.toggle(l, b, u.Self, true)
 	}
 	return nil
 }
 
-// toggle kills the dots that which selects, for a fresh one if on.
-func (a *apply) toggle(l *leaf, b *body, on bool, which func(Dot) bool) {
+// toggle kills all dots, or the writer's own, for a fresh one if on.
+func (a *apply) toggle(l *leaf, b *body, on, own bool) {
 	for i := range l.items {
-		if which(l.items[i].dot) {
+		if !own || a.own(l.items[i].dot) {
 			b.kill = append(b.kill, kill{l.items[i].dot, l.items[i].from})
 		}
 	}
@@ -156,6 +156,13 @@ func (a *apply) toggle(l *leaf, b *body, on bool, which func(Dot) bool) {
 		d := a.next()
 		b.keep = append(b.keep, item{dot: d, from: d})
 	}
+}
+
+// pending says that nobody else has seen the event.
+func (a *apply) pending(d Dot) bool {
+	e := a.e
+	return a.w.Pending > 0 && d.N() >= a.w.Pending && !e.others.Has(d) &&
+		(e.last == nil || a.seen == &e.last.seen || !e.told.Has(d))
 }
 
 func (a *apply) counter(l *leaf, p, n uint64, b *body) {
@@ -171,7 +178,7 @@ func (a *apply) counter(l *leaf, p, n uint64, b *body) {
 	if k := len(mine); k > 0 {
 		// An event of which nobody has heard takes more.
 		last := mine[k-1]
-		if a.w.Pending > 0 && last.dot.N() >= a.w.Pending && last.a <= math.MaxUint64-p && last.b <= math.MaxUint64-n {
+		if a.pending(last.dot) && last.a <= math.MaxUint64-p && last.b <= math.MaxUint64-n {
 			last.a += p
 			last.b += n
 			b.keep = append(b.keep, last)

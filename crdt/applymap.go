@@ -94,19 +94,7 @@ func (a *apply) put(m *omap, u *Update, c *Entry, b *body, depth int) error {
 		return a.entry(nil, c, b, depth)
 	}
 	e := m.entry(entryID{c.Key, c.Update.Kind})
-	if shown := m.shown(c.Key); shown != nil && shown != e && a.sawEntry(shown) {
-		return fmt.Errorf("putting a %v over a %v: %w", c.Update.Kind, shown.value.kind(), ErrKindMismatch)
-	}
 	return a.entry(e, c, b, depth)
-}
-
-func (a *apply) sawEntry(e *mapEntry) bool {
-	for _, d := range e.keep {
-		if a.saw(d) {
-			return true
-		}
-	}
-	return !a.seenLive(e.value).Empty()
 }
 
 // entry changes the value of an entry, or of a new one if e is nil.

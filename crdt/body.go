@@ -94,6 +94,21 @@ func (e *elem) addKill(d Dot) {
 	}
 }
 
+// nextKeep and nextKill go through the dots after the first one without a closure.
+func (e *elem) nextKeep(i int) Dot {
+	if e.more == nil || i >= len(e.more.keep) {
+		return 0
+	}
+	return e.more.keep[i]
+}
+
+func (e *elem) nextKill(i int) Dot {
+	if e.more == nil || i >= len(e.more.kill) {
+		return 0
+	}
+	return e.more.kill[i]
+}
+
 // kept yields the live dots in order.
 func (e *elem) kept(yield func(Dot) bool) {
 	if e.keep == 0 || !yield(e.keep) || e.more == nil {

@@ -78,7 +78,10 @@ func TestDeltaContextNeverOverclaims(t *testing.T) {
 					}
 					before, live := from.Writer.Last, from.Entity.LiveDots()
 					u := crdttest.DrawUpdate(t, kind, from.Plain())
-					u.Cleared = false // which says in a few bytes that all is dead that was ever seen
+					if u.Cleared { // which says in a few bytes that all is dead that was ever seen
+						seen := from.Entity.Ctx().Snapshot()
+						live = &seen
+					}
 					d := from.Say(u)
 					if d == nil {
 						continue

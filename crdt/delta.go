@@ -22,7 +22,9 @@ type tombstone struct {
 	at int64
 }
 
-func (t *tombstone) before(o *tombstone) bool { return t == nil || t.by < o.by || t.by == o.by && t.at < o.at }
+func (t *tombstone) before(o *tombstone) bool {
+	return t == nil || t.by < o.by || t.by == o.by && t.at < o.at
+}
 
 // Kind of the entity; 0 for a deletion.
 func (d *Delta) Kind() Kind { return d.kind }
@@ -87,6 +89,11 @@ func (d *Delta) Join(o *Delta) error {
 			d.tomb = o.tomb
 		}
 		*d = Delta{gen: d.gen, tomb: d.tomb}
+		return nil
+	case o.kind == 0:
+		return nil
+	case d.kind == 0:
+		*d = *o.clone()
 		return nil
 	case d.kind != o.kind:
 		return fmt.Errorf("joining deltas of a %v and a %v: %w", d.kind, o.kind, ErrKindMismatch)

@@ -20,6 +20,22 @@ type Entity struct {
 	size int
 	// forced folds of nested counters.
 	forced uint64
+	// last View that was told, with what; and what all others were told.
+	last   *View
+	told   Ctx
+	others Ctx
+}
+
+// tell remembers that a user function is shown what is there now: what others have seen of a nested counter's event
+// they can remove, so nothing may be added to it any more.
+func (e *Entity) tell(v *View) {
+	if v != e.last {
+		if e.last != nil {
+			e.others.Union(&e.told)
+		}
+		e.last = v
+	}
+	e.told = v.seen.Snapshot()
 }
 
 // New returns an entity without a value of a generation. Generation 0 is the first; a deleted entity is created again in a

@@ -18,7 +18,8 @@ func (v *View) Flush(e *Entity, m *Members) *Update {
 		}
 		v.members = m
 	}
-	defer func() { v.seen = e.ctx.Snapshot() }()
+	v.seen = e.ctx.Snapshot()
+	e.tell(v)
 	switch s := e.root.(type) {
 	case *set:
 		u := v.root.flushSet(s)

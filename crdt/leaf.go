@@ -52,12 +52,12 @@ func (l *leaf) join(j *join, b *body, ch *change) {
 	l.record(ch)
 	if b != nil {
 		for _, k := range b.kill {
-			l.kill(j, k)
+			l.kill(j, k, b)
 		}
 	}
 	if len(j.sweeps) > 0 {
 		l.items = slices.DeleteFunc(l.items, func(i item) bool {
-			if !j.swept(i.dot) || b.keeps(i.dot) {
+			if !j.swept(i.dot) || b.keeps(i.dot) || l.sealedIn(j, i, b) {
 				return false
 			}
 			j.lose(i.hash(), i.size())
@@ -72,15 +72,32 @@ func (l *leaf) join(j *join, b *body, ch *change) {
 	}
 }
 
-func (l *leaf) kill(j *join, k kill) {
+func (l *leaf) kill(j *join, k kill, b *body) {
 	l.items = slices.DeleteFunc(l.items, func(i item) bool {
-		if i.dot != k.dot && (i.dot.Slot() != k.dot.Slot() || i.dot < k.from || k.dot < i.dot) {
+		if i.dot != k.dot && (i.dot.Slot() != k.dot.Slot() || i.dot < k.from || k.dot < i.dot) || l.sealedIn(j, i, b) {
 			return false
 		}
 		j.lose(i.hash(), i.size())
 		return true
 	})
 	j.see(k.dot)
+}
+
+// sealedIn says whether b takes i away only because its owner folded it, after the epoch had been sealed, into an event
+// that came too late. It is in the sealed state, and stays there.
+func (l *leaf) sealedIn(j *join, i item, b *body) bool {
+	if b == nil || l.k != GCounter && l.k != PNCounter {
+		return false
+	}
+	for at := range b.keep {
+		if k := &b.keep[at]; k.from <= i.dot && i.dot < k.dot {
+			if through, ok := j.ctx.Closed(k.dot.Slot()); ok && k.dot.Epoch() <= through {
+				_, live := findItem(l.items, k.dot)
+				return !live
+			}
+		}
+	}
+	return false
 }
 
 func (l *leaf) keep(j *join, k *item) {

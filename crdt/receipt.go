@@ -24,12 +24,18 @@ func (r *Receipt) AppendBinary(b []byte) []byte {
 		last = m.old
 	}
 	e.ctx(&r.killed)
+	if r.had.empty() {
+		e.b = append(e.b, 0)
+	} else {
+		e.b = append(e.b, 1)
+		e.body(r.had)
+	}
 	return binary.LittleEndian.AppendUint32(e.b, crc32.Checksum(e.b[start:], castagnoli))
 }
 
 // DecodeReceipt is strict: what it accepts, AppendBinary writes again.
 func DecodeReceipt(b []byte) (*Receipt, error) {
-	d := decoder{b: b}
+	d := decoder{b: b, limits: Limits{}.withDefaults()}
 	r := d.receipt()
 	if d.err != nil {
 		return nil, fmt.Errorf("decoding a receipt, at byte %d of %d: %w", d.at, len(b), d.err)
@@ -66,6 +72,15 @@ func (d *decoder) receipt() *Receipt {
 		last = m.old
 	}
 	r.killed = d.ctx()
+	switch d.byte() {
+	case 0:
+	case 1:
+		if r.had = d.body(ORMap, 0); r.had.empty() {
+			d.bad("a body of nothing")
+		}
+	default:
+		d.bad("neither a body nor none")
+	}
 	if d.err == nil && d.at != len(d.b) {
 		d.bad("bytes after the end")
 	}

@@ -14,6 +14,9 @@ type Receipt struct {
 	// seen are the dots, and counts the counts, that the state had.
 	seen   Ctx
 	counts []count
+	// had are the events of nested counters that lived in the state, nil if there were none: their owner may have folded
+	// them into later ones, which then are missed only in part.
+	had *body
 	// moved are the dots that their owner wrote again, sorted by old; killed are those he may not.
 	moved  []moved
 	killed Ctx
@@ -45,6 +48,7 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	if was, ok := e.ctx.Closed(s); ok && was >= through {
 		return nil, nil, nil
 	}
+	r.had = counted(e.root, closed)
 	// The owners are gone, so the sealer folds what they counted.
 	b := foldAll(e.root, closed)
 	if b != nil {
@@ -94,6 +98,27 @@ func (e *Entity) sealCounts(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	return r, &Delta{kind: e.kind, gen: e.gen, counts: []count{sum}}, nil
 }
 
+// counted are the events of nested counters that are in closed, nil if there are none.
+func counted(s store, closed *Ctx) *body {
+	b := &body{kind: s.kind()}
+	switch s := s.(type) {
+	case *leaf:
+		if s.k == GCounter || s.k == PNCounter {
+			b = s.part(closed)
+		}
+	case *omap:
+		s.each(func(id entryID, e *mapEntry) {
+			if below := counted(e.value, closed); below != nil {
+				b.entries = append(b.entries, entryBody{id: id, body: below})
+			}
+		})
+	}
+	if b.empty() {
+		return nil
+	}
+	return b
+}
+
 // foldAll folds the events of nested counters that are in closed.
 func foldAll(s store, closed *Ctx) *body {
 	b := &body{kind: s.kind()}
@@ -134,7 +159,7 @@ func (e *Entity) Rehome(own *Entity, was Epoch, r *Receipt, w *Writer, ch *Chang
 		return nil, nil
 	}
 	h := rehoming{r: r, w: w, was: was, last: w.Last}
-	b := h.store(own.root)
+	b := h.store(own.root, r.had)
 	if b == nil {
 		return nil, h.err
 	}
@@ -242,7 +267,8 @@ func (h *rehoming) move(d Dot) Dot {
 	return to
 }
 
-func (h *rehoming) store(s store) *body {
+// store makes what moves of a value; had is of the same value.
+func (h *rehoming) store(s store, had *body) *body {
 	b := &body{kind: s.kind()}
 	switch s := s.(type) {
 	case *set:
@@ -257,6 +283,9 @@ func (h *rehoming) store(s store) *body {
 	case *leaf:
 		for _, i := range s.items {
 			if h.missed(i.dot) {
+				if i.from < i.dot && i.less(had) {
+					continue
+				}
 				b.addKill(kill{i.dot, i.dot})
 				i.dot = h.move(i.dot)
 				i.from = i.dot
@@ -271,7 +300,7 @@ func (h *rehoming) store(s store) *body {
 		})
 	case *omap:
 		s.each(func(id entryID, e *mapEntry) {
-			at := entryBody{id: id, body: h.store(e.value)}
+			at := entryBody{id: id, body: h.store(e.value, had.below(id))}
 			for _, d := range e.keep {
 				if h.missed(d) {
 					at.keep = append(at.keep, h.move(d))
@@ -287,6 +316,31 @@ func (h *rehoming) store(s store) *body {
 		return nil
 	}
 	return b
+}
+
+// less takes from a folded event what the sealed state had of those that were folded into it; nothing is left if gone.
+func (i *item) less(had *body) (gone bool) {
+	if had == nil {
+		return false
+	}
+	for _, o := range had.keep {
+		if i.from <= o.dot && o.dot <= i.dot {
+			i.a -= min(i.a, o.a)
+			i.b -= min(i.b, o.b)
+		}
+	}
+	return i.a == 0 && i.b == 0
+}
+
+// below is what a map's body has of the value of an entry, nil if nothing.
+func (b *body) below(id entryID) *body {
+	if b == nil {
+		return nil
+	}
+	if i := b.entry(id); i >= 0 {
+		return b.entries[i].body
+	}
+	return nil
 }
 
 // joinElems joins what is said of the same element.

@@ -70,18 +70,20 @@ func (s *set) joinElem(j *join, e *elem, ch *change) {
 	hash := hashKey(e.key)
 	cell, pos, had := s.table.find(s.entries, e.key, hash)
 	has := had
-	for d := range e.killed {
+	for i, d := 0, e.kill; d != 0; i++ {
 		j.see(d)
 		if has && s.remove(j, pos, d) && s.entries[pos].dot == 0 {
 			// The entry stays where it is while the dots are sorted out: most often it gets a new one.
 			has = false
 		}
+		d = e.nextKill(i)
 	}
-	for d := range e.kept {
-		if j.ctx.Has(d) {
+	for i, d := -1, e.keep; d != 0; d = e.nextKeep(i) {
+		i++
+		if !j.ctx.Add(d) {
 			continue
 		}
-		j.see(d)
+		j.inflated = true
 		switch {
 		case has:
 			s.another(j, pos, d)

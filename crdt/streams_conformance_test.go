@@ -109,6 +109,7 @@ func TestStreamRemovesOnlyIncrementsItWasTold(t *testing.T) {
 	t.Parallel()
 
 	n := crdttest.NewNode(t, crdt.ORMap, 0, 1)
+	n.Writer.Pending = 1 // so that increments are added up before they leave
 	first, second := crdttest.NewStream(t, n), crdttest.NewStream(t, n)
 	first.Say(put("k", inc(5)))
 	told(t, second, "ORMap( "+k+"=GCounter(+5))")

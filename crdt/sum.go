@@ -53,7 +53,7 @@ func split(change int64) (p, n uint64) {
 	if change >= 0 {
 		return uint64(change), 0
 	}
-	return 0, uint64(-(change+1)) + 1
+	return 0, uint64(-(change + 1)) + 1
 }
 
 // tally of votes.

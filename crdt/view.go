@@ -43,6 +43,7 @@ type entryBelief struct {
 // Begin returns the whole value, nil if there is none, and takes it as told.
 func (v *View) Begin(e *Entity, m *Members) *Update {
 	*v = View{seen: e.ctx.Snapshot(), members: m}
+	e.tell(v)
 	v.root.kind = e.kind
 	v.root.believe(e, m)
 	return e.Value(m)
@@ -121,21 +122,26 @@ func (b *belief) setEntry(k Key, e *entryBelief) {
 func (v *View) Own(e *Entity, u *Update, d *Delta) {
 	if d != nil {
 		d.addTo(&v.seen)
+		e.tell(v)
 	}
 	if v.root.kind == 0 {
 		v.root.kind = u.Kind
 		v.root.known = true
 	}
-	v.root.own(u, e.root)
+	var b *body
+	if d != nil {
+		b = d.body
+	}
+	v.root.own(u, e.root, b)
 }
 
-// own takes up an update of a value that is now s, nil at the top of a scalar.
-func (b *belief) own(u *Update, s store) {
+// own takes up an update of a value that is now s, nil at the top of a scalar. did is what the update did, nil if nothing.
+func (b *belief) own(u *Update, s store, did *body) {
 	switch u.Kind {
 	case GSet, ORSet:
 		b.ownSet(u, s.(*set))
 	case ORMap:
-		b.ownMap(u, s.(*omap))
+		b.ownMap(u, s.(*omap), did)
 	case LWWRegister:
 		// What it wrote may have lost.
 		b.known, b.value, b.on = true, u.Value, true
@@ -159,7 +165,8 @@ func (b *belief) ownScalar(u *Update) {
 	case Flag:
 		b.on = b.on || u.On
 	case Vote:
-		// The user function counts its own vote.
+		// The user function counts its own vote, and takes itself for the only voter until it is told of others.
+		b.tally.voters = max(b.tally.voters, 1)
 		switch {
 		case u.Self && !b.tally.self:
 			b.tally.votes++
@@ -209,7 +216,7 @@ func (b *belief) ownElem(k Key, present bool, s *set) {
 	}
 }
 
-func (b *belief) ownMap(u *Update, m *omap) {
+func (b *belief) ownMap(u *Update, m *omap, did *body) {
 	if u.Cleared {
 		clear(b.entries)
 		for k := range m.byKey {
@@ -224,15 +231,15 @@ func (b *belief) ownMap(u *Update, m *omap) {
 		}
 	}
 	for i := range u.Changed {
-		b.ownEntry(&u.Changed[i], m, false, false)
+		b.ownEntry(&u.Changed[i], m, did, false)
 	}
 	for i := range u.Put {
-		b.ownEntry(&u.Put[i], m, true, removed(u, u.Put[i].Key))
+		b.ownEntry(&u.Put[i], m, did, removed(u, u.Put[i].Key))
 	}
 }
 
-// ownEntry takes up a change of an entry, or one that was put and may have been removed in the same update.
-func (b *belief) ownEntry(c *Entry, m *omap, put, removed bool) {
+// ownEntry takes up a change of an entry, which may have been removed in the same update.
+func (b *belief) ownEntry(c *Entry, m *omap, did *body, removed bool) {
 	e := b.entries[c.Key]
 	shown := m.shown(c.Key)
 	switch {
@@ -245,7 +252,7 @@ func (b *belief) ownEntry(c *Entry, m *omap, put, removed bool) {
 		if shown != nil && e.kind == 0 {
 			e.kind = c.Update.Kind
 		}
-		e.again = e.again || shown != nil
+		e.again = true
 		return
 	case removed:
 		// It believes what it put, and that is all there is unless others wrote what it had not seen.
@@ -266,12 +273,20 @@ func (b *belief) ownEntry(c *Entry, m *omap, put, removed bool) {
 	if e.again {
 		return
 	}
+	var below *body
+	created := false
+	if did != nil {
+		if i := did.entry(entryID{c.Key, c.Update.Kind}); i >= 0 {
+			below = did.entries[i].body
+			created = len(did.entries[i].keep) > 0 && len(did.entries[i].kill) == 0
+		}
+	}
 	value := e.value
 	if value == nil {
 		// Of a vote that it has just made the user function knows no voters.
-		value = &belief{kind: c.Update.Kind, known: put && c.Update.Kind == Vote}
+		value = &belief{kind: c.Update.Kind, known: created && c.Update.Kind == Vote}
 	}
-	value.own(c.Update, shown.value)
+	value.own(c.Update, shown.value, below)
 	if value.inSync(shown.value) {
 		if e.value == nil {
 			return

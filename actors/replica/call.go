@@ -121,7 +121,7 @@ func (h *Host) discard(c *call) {
 // announce wakes the caller if there is something to take.
 func (c *call) announce() {
 	if len(c.parcels) > 0 && !c.parcels[0].unconfirmed {
-		ring(c.bell)
+		knock(c.bell)
 	}
 }
 

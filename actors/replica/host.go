@@ -83,8 +83,8 @@ func New(c Config) (*Host, error) {
 	return h, nil
 }
 
-// ring a bell.
-func ring(bell chan struct{}) {
+// knock wakes whoever waits at a bell of capacity 1, now or soon.
+func knock(bell chan struct{}) {
 	select {
 	case bell <- struct{}{}:
 	default:
@@ -130,7 +130,7 @@ func (h *Host) Serve(services []Service) {
 			h.interrupt(i)
 		}
 	}
-	ring(h.toSweep)
+	knock(h.toSweep)
 }
 
 // Handle implements actors.Handler. An end of ctx, or the deadline, stops the waiting but not what the user function has

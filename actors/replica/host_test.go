@@ -382,3 +382,19 @@ func (quitter) Open(_ context.Context, start replica.Start) (replica.Session, er
 	start.Ended(actors.Errorf(actors.Unknown, "it quits"))
 	return s, nil
 }
+
+// A command that cannot be given to a session costs nobody else anything.
+func TestCommandThatCannotBeGiven(t *testing.T) {
+	t.Parallel()
+	host(t, nil, func(b *bench) {
+		one := b.command(to("c", "A"))
+		b.author.withheld = actors.Errorf(actors.ResourceExhausted, "it is too large")
+		b.command(to("c", "B")).fails(actors.ResourceExhausted, "too large")
+		b.author.withheld = nil
+		s := b.stream(1)
+		s.says(t, reply(1, "ok"))
+		one.gets(true, "ok")
+		b.copies.change("c", 1)
+		s.hears(t, "init", "A=1", "B=2", "update +1")
+	})
+}

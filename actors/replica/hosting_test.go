@@ -15,12 +15,13 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
+	"github.com/dapr-entities/entities/crdt/crdttest"
 )
 
 // copies are replicas of counters, kept in memory: what a node would have without its peers.
 type copies struct {
 	mu   sync.Mutex
-	open map[actors.Ref]*counter
+	open map[actors.Ref]*tally
 	kept map[actors.Ref]*state
 	// openings so far, and what they come to.
 	openings int
@@ -41,8 +42,8 @@ type state struct {
 	waiting []func(error)
 }
 
-// counter is the open replica of an entity.
-type counter struct {
+// tally is the open replica of an entity.
+type tally struct {
 	*copies
 	*state
 	ref     actors.Ref
@@ -64,7 +65,7 @@ func (s *copies) Open(ctx context.Context, ref actors.Ref, changed func()) (repl
 	if st.deleted && !st.barred {
 		*st = state{}
 	}
-	c := &counter{s, st, ref, 0, changed}
+	c := &tally{s, st, ref, 0, changed}
 	s.open[ref] = c
 	return c, ctx.Err()
 }
@@ -112,7 +113,7 @@ func (s *copies) value(id string) int64 {
 
 func counting(id string) actors.Ref { return actors.Ref{Service: "counters", ID: id} }
 
-func (c *counter) Begin() (*crdt.Update, bool) {
+func (c *tally) Begin() (*crdt.Update, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = c.state.value
@@ -122,7 +123,7 @@ func (c *counter) Begin() (*crdt.Update, bool) {
 	return &crdt.Update{Kind: crdt.PNCounter, Change: c.state.value}, c.deleted
 }
 
-func (c *counter) Flush() (*crdt.Update, bool) {
+func (c *tally) Flush() (*crdt.Update, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	by := c.state.value - c.told
@@ -133,15 +134,15 @@ func (c *counter) Flush() (*crdt.Update, bool) {
 	return &crdt.Update{Kind: crdt.PNCounter, Change: by}, false
 }
 
-func (c *counter) Update(u *crdt.Update, level replica.Level, done func(error)) error {
+func (c *tally) Update(u *crdt.Update, level replica.Level, done func(error)) error {
 	return c.write(level, done, func() { c.exists = true; c.state.value += u.Change; c.told += u.Change })
 }
 
-func (c *counter) Delete(level replica.Level, done func(error)) error {
+func (c *tally) Delete(level replica.Level, done func(error)) error {
 	return c.write(level, done, func() { c.deleted = true })
 }
 
-func (c *counter) write(level replica.Level, done func(error), do func()) error {
+func (c *tally) write(level replica.Level, done func(error), do func()) error {
 	c.mu.Lock()
 	switch {
 	case c.open[c.ref] != c:
@@ -164,9 +165,9 @@ func (c *counter) write(level replica.Level, done func(error), do func()) error 
 	return nil
 }
 
-func (c *counter) Value() *crdt.Update { u, _ := c.Begin(); return u }
+func (c *tally) Value() *crdt.Update { u, _ := c.Begin(); return u }
 
-func (c *counter) Close() {
+func (c *tally) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[c.ref] != c {
@@ -180,8 +181,9 @@ type author struct {
 	mu      sync.Mutex
 	streams []*stream
 	broken  error
-	// answer, if set, is called for every command.
-	answer func(s *stream, number int64, c *actors.Command)
+	// answer, if set, is called for every command, and withheld is what commands come to.
+	answer   func(s *stream, number int64, c *actors.Command)
+	withheld error
 }
 
 // stream is one session of it.
@@ -193,6 +195,10 @@ type stream struct {
 	closed bool
 	// stuck makes commands wait until their time is up.
 	stuck bool
+	// told are the value and the updates, value is what comes of them and of what was said.
+	told     []string
+	value    *crdttest.Plain
+	commands int
 }
 
 func (f *author) Open(ctx context.Context, start replica.Start) (replica.Session, error) {
@@ -203,6 +209,9 @@ func (f *author) Open(ctx context.Context, start replica.Start) (replica.Session
 	}
 	s := &stream{Start: start, author: f}
 	s.hear("init" + amount(start.Value))
+	value, err := crdttest.PlainOf(start.Value)
+	s.value = value
+	s.tell(start.Value, err)
 	f.streams = append(f.streams, s)
 	return s, ctx.Err()
 }
@@ -211,7 +220,23 @@ func amount(u *crdt.Update) string {
 	if u == nil {
 		return ""
 	}
+	if u.Kind != crdt.PNCounter {
+		return " " + short(u)
+	}
 	return fmt.Sprintf(" %+d", u.Change)
+}
+
+// short is u without the type of its elements.
+func short(u *crdt.Update) string {
+	return strings.NewReplacer(`"`+crdttest.TypeURL+`":`, "", `"`, "").Replace(crdttest.Format(u))
+}
+
+// tell notes what the user function is told.
+func (s *stream) tell(u *crdt.Update, err error) {
+	s.told = append(s.told, short(u))
+	if err != nil {
+		s.told = append(s.told, fmt.Sprintf("which cannot be: %v", err))
+	}
 }
 
 func (s *stream) hear(text string) {
@@ -226,6 +251,12 @@ func (s *stream) Command(ctx context.Context, number int64, c *actors.Command, s
 		text += "*"
 	}
 	s.hear(text)
+	s.mu.Lock()
+	s.commands = int(number)
+	s.mu.Unlock()
+	if s.author.withheld != nil {
+		return s.author.withheld
+	}
 	if s.stuck {
 		<-ctx.Done()
 		return ctx.Err()
@@ -243,6 +274,9 @@ func (s *stream) Cancelled(_ context.Context, number int64) error {
 
 func (s *stream) Update(_ context.Context, u *crdt.Update) error {
 	s.hear("update" + amount(u))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(u, s.value.Told(u))
 	return nil
 }
 
@@ -263,6 +297,11 @@ func (s *stream) Close() {
 // says gives an answer; it has to be accepted.
 func (s *stream) says(t *testing.T, a replica.Answer) {
 	t.Helper()
+	if w := a.Write; w != nil && w.Update != nil {
+		s.mu.Lock()
+		s.value.Said(w.Update)
+		s.mu.Unlock()
+	}
 	if err := s.Answer(a); err != nil {
 		t.Errorf("the answer %+v is wrong: %v", a, err)
 	}
@@ -292,7 +331,7 @@ type bench struct {
 func host(t *testing.T, change func(*replica.Config), test func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{T: t, author: &author{}, copies: &copies{open: make(map[actors.Ref]*counter), kept: make(map[actors.Ref]*state)}}
+		b := &bench{T: t, author: &author{}, copies: &copies{open: make(map[actors.Ref]*tally), kept: make(map[actors.Ref]*state)}}
 		var mu sync.Mutex
 		c := replica.Config{Replicas: b.copies, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			Leftover: func(_ context.Context, c actors.Command, o actors.Outcome) error {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/crdt"
 )
 
 // instance of an entity that is in use. It is guarded by the host's mutex.
@@ -190,7 +189,7 @@ func (h *Host) expect(s *session, c *call) {
 	c.since = time.Now()
 	h.unanswered.Add(c, struct{}{})
 	if due := c.since.Add(h.config.AnswerTimeout); due.Before(h.sweepAt) {
-		ring(h.toSweep)
+		knock(h.toSweep)
 	}
 }
 
@@ -341,11 +340,6 @@ func (h *Host) tell(s *session) {
 		})
 	case update != nil:
 		h.given(s, func(ctx context.Context) error { return s.Update(ctx, update) })
-		if update.Kind == crdt.PNCounter { // the difference of two may not fit into one update
-			h.mu.Lock()
-			defer h.unlock()
-			s.instance.dirty = true
-		}
 	}
 }
 

@@ -22,7 +22,8 @@ type Replica interface {
 	// Begin returns the whole value, or nil if there is none yet, and takes it as told. deleted says that the entity is
 	// deleted and cannot be written.
 	Begin() (value *crdt.Update, deleted bool)
-	// Flush returns what the user function has not been told, or nil if nothing, and takes it as told.
+	// Flush returns what the user function has not been told, or nil if nothing, and takes it as told. If it does not fit
+	// into one update, changed is called again.
 	Flush() (u *crdt.Update, deleted bool)
 	// Update applies what the user function said, as of what it had been told, to which it adds it. An error means that
 	// nothing was applied. Otherwise done is called once, from any goroutine and possibly before Update returns: with nil
@@ -33,7 +34,8 @@ type Replica interface {
 	Delete(level Level, done func(error)) error
 	// Value returns the whole value without taking it as told; nil if there is none or it is deleted.
 	Value() *crdt.Update
-	// Close lets go of the copy: it may leave memory once the journal has what it knows.
+	// Close lets go of the copy: it may leave memory once the journal has what it knows. Calls of done that are owed come
+	// all the same.
 	Close()
 }
 

@@ -32,7 +32,7 @@ func (h *Host) rest(i *instance) {
 		h.passivate(h.oldest(), Evicted)
 	}
 	if due := i.idleSince.Add(i.service.Idle); i.resting && due.Before(h.sweepAt) {
-		ring(h.toSweep)
+		knock(h.toSweep)
 	}
 }
 

@@ -114,8 +114,10 @@ func (n *session) target(actorType string) (target, error) {
 		return target{entities: reserved, name: actorType}, nil
 	}
 	if c := n.host.config.Catalog(); c != nil {
-		if s, ok := c.Service(actorType); ok && s.ActorType == actorType && s.Kind.Entities() {
-			return target{entities: n.host.config.Entities, name: s.Name, service: s}, nil
+		if s, ok := c.Service(actorType); ok && s.ActorType == actorType {
+			if hosted := n.host.config.hosted(s); hosted != nil {
+				return target{entities: hosted, name: s.Name, service: s}, nil
+			}
 		}
 	}
 	return target{}, actors.Errorf(actors.Unimplemented,

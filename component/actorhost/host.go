@@ -16,7 +16,7 @@ import (
 	"github.com/dapr-entities/entities/component/catalog"
 )
 
-// Host hosts the entities of the catalog's placed services as Dapr actors.
+// Host hosts the entities of the catalog's placed and replicated services as Dapr actors.
 type Host interface {
 	// Run hosts until ctx ends, through every loss of the sidecar. It returns nil then, and never before. It is
 	// called once.
@@ -46,8 +46,11 @@ type Config struct {
 	Dial func() (*grpc.ClientConn, error)
 	// Catalog returns the services of the moment. It may return nil: there is nothing to host yet.
 	Catalog func() *catalog.Catalog
-	// Entities carry out the commands.
+	// Entities carry out the commands of placed services.
 	Entities Entities
+	// Replicated carries out the commands of replicated services with all that follows from them, on whichever host Dapr
+	// chooses. Nobody owns such an entity. Defaults to not hosting them.
+	Replicated actors.Handler
 	// Reserved are actor types of the component itself, which no catalog has. They are registered beside those of the
 	// catalog, never alone. Their commands go where the type says as they are: the service of the Ref is the actor type,
 	// any method is good, and payloads are not translated.
@@ -125,7 +128,26 @@ const maxDrainTimeout = 7 * time.Second
 // minReply leaves room for every failure: see maxText.
 const minReply = 64 << 10
 
-// actorTypes are the actor types of the services that have entities and, if there are any, the reserved ones, sorted.
+// hosted are the entities of a service; nil for those that are no actors.
+func (c Config) hosted(s *catalog.Service) Entities {
+	switch {
+	case s.Kind.Placed():
+		return c.Entities
+	case s.Kind == actors.Replicated && c.Replicated != nil:
+		return everywhere{c.Replicated}
+	default:
+		return nil
+	}
+}
+
+// everywhere is for entities that nobody owns.
+type everywhere struct{ actors.Handler }
+
+func (everywhere) Own(actors.Ref)    {}
+func (everywhere) Disown(actors.Ref) {}
+func (everywhere) DisownAll()        {}
+
+// actorTypes are the actor types of the services that are hosted and, if there are any, the reserved ones, sorted.
 func (c Config) actorTypes() []string {
 	known := c.Catalog()
 	if known == nil {
@@ -133,7 +155,7 @@ func (c Config) actorTypes() []string {
 	}
 	var types []string
 	for _, s := range known.Services() {
-		if s.Kind.Entities() {
+		if c.hosted(s) != nil {
 			types = append(types, s.ActorType)
 		}
 	}

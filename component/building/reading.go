@@ -84,6 +84,10 @@ func (c *call) journal() (Journal, actors.Ref, error) {
 	if c.runtime.Journal == nil || c.catalog == nil {
 		return nil, actors.Ref{}, actors.Errorf(actors.FailedPrecondition, "read %s: %w", c.ref, errNoJournal)
 	}
+	if c.service.Kind == actors.Replicated {
+		return nil, actors.Ref{}, actors.Errorf(actors.Unimplemented,
+			"read %s: the service is replicated, which keeps no events; ask the entity by a command of its own (operation invoke)", c.ref)
+	}
 	return c.runtime.Journal, actors.Ref{Service: c.service.Persistence, ID: c.ref.ID}, nil
 }
 

@@ -97,7 +97,7 @@ func (c Consumption) deliver(ctx context.Context, m *catalog.Method, p actors.Pa
 		}
 		command.ID = id
 	}
-	if !m.StreamedIn && !m.StreamedOut {
+	if !m.StreamedIn && !m.StreamedOut || c.Service.Kind == actors.Replicated { // whose streams may never end
 		o, err := c.Commands.Handle(ctx, command)
 		if err == nil && o.Failure != nil {
 			err = o.Failure

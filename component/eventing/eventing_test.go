@@ -123,6 +123,8 @@ type commands struct {
 	inputs []actors.Input
 	answer actors.Outcome
 	err    error
+	// streams so far.
+	streams int
 }
 
 func (h *commands) Handle(_ context.Context, c actors.Command) (actors.Outcome, error) {
@@ -132,6 +134,7 @@ func (h *commands) Handle(_ context.Context, c actors.Command) (actors.Outcome, 
 
 func (h *commands) Stream(_ context.Context, c actors.Command, in func() (actors.Input, error), out func(actors.Outcome) error) error {
 	h.got = append(h.got, c)
+	h.streams++
 	for in != nil {
 		input, err := in()
 		if errors.Is(err, io.EOF) {

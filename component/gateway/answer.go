@@ -39,23 +39,21 @@ func (a *answer) accept(r *http.Request, kind mediaKind) {
 	a.lines = a.m.StreamedOut && strings.Contains(accepted, "application/x-ndjson")
 }
 
-// reply writes one. Of a stream it goes out at once, and so does the head if there is no reply yet.
+// reply writes one. Of a stream it goes out at once; an outcome without a reply begins it.
 func (a *answer) reply(o actors.Outcome) error {
 	if o.Reply == nil {
-		if !a.began && a.m.Output != protobufPrefix+httpBody { // whose type is the first reply's
-			a.begin(o, actors.ContentJSON, false)
-			return a.heartbeat.do(a.w.flush)
+		if a.m.Output == protobufPrefix+httpBody {
+			return nil // only a reply says what it is
 		}
-		return nil
+		a.begin(o, actors.ContentJSON, false)
+		return a.heartbeat.do(a.w.flush)
 	}
 	body, contentType, err := a.render(*o.Reply)
 	if err != nil {
 		return err
 	}
 	raw := a.raw(*o.Reply)
-	if !a.began {
-		a.begin(o, contentType, raw)
-	}
+	a.begin(o, contentType, raw)
 	switch {
 	case !a.m.StreamedOut || raw:
 	case a.events:
@@ -66,8 +64,11 @@ func (a *answer) reply(o actors.Outcome) error {
 	return a.heartbeat.do(func() error { return a.write(body) })
 }
 
-// begin writes the head.
+// begin writes the headers, which are those of the first outcome.
 func (a *answer) begin(o actors.Outcome, contentType string, raw bool) {
+	if a.began {
+		return
+	}
 	a.began = true
 	h := a.w.Header()
 	replyHeaders(h, o, a.m.addressed())

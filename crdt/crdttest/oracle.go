@@ -136,7 +136,7 @@ func (a *application) apply(at place, k crdt.Kind, u *crdt.Update) (made bool) {
 func (a *application) applySet(at place, k crdt.Kind, u *crdt.Update) (made bool) {
 	if k == crdt.ORSet {
 		if u.Cleared {
-			a.end(at, a.seen, func(f *fact) bool { return f.what == has })
+			a.clear(at, func(f *fact) bool { return f.what == has })
 		}
 		for _, key := range u.Removed {
 			a.end(at, a.seen, func(f *fact) bool { return f.what == has && f.key == key })
@@ -196,7 +196,7 @@ func (f *fact) after(o *fact) bool {
 
 func (a *application) applyMap(at place, u *crdt.Update) (made bool) {
 	if u.Cleared {
-		a.end(at, a.seen, func(f *fact) bool { return len(f.at) > len(at) })
+		a.clear(at, func(f *fact) bool { return len(f.at) > len(at) })
 	}
 	for _, key := range u.Removed {
 		a.end(at, a.seen, func(f *fact) bool { return len(f.at) > len(at) && f.at[len(at)].key == key })
@@ -298,6 +298,21 @@ func (a *application) end(at place, known Ops, meant func(*fact) bool) {
 			a.did = true
 		}
 	})
+}
+
+// clear ends all facts under the place that were seen and are meant. At the top it says of all that was ever seen that it
+// is over, also of what ended before: who hears of the clearing first need not wait for the rest.
+func (a *application) clear(at place, meant func(*fact) bool) {
+	if len(at) > 0 || !a.any(at) {
+		a.end(at, a.seen, meant)
+		return
+	}
+	for i := range a.facts {
+		if f := &a.facts[i]; a.visible.Has(f.op) && a.seen.Has(f.op) && f.op != a.id {
+			f.ended.Add(a.id)
+			a.did = true
+		}
+	}
 }
 
 func (a *application) any(at place) bool {

@@ -59,13 +59,18 @@ func (p *Plain) Told(u *crdt.Update) error {
 		return err
 	}
 
-	// An element that was away and came back between two flushes leaves no trace in a set, but a removed and re-added map
-	// entry is news, although its value may be the same.
-	if p.String() == before && len(u.Removed) == 0 && !u.Cleared {
+	if p.String() == before && !again(u) {
 		return fmt.Errorf("being told of %s changes nothing", Format(u))
 	}
 
 	return nil
+}
+
+// again says whether an update may lead to the same value. An element that was away and came back leaves no trace in a
+// set, but an entry that was removed and put again is news in a map. Votes are told as they are.
+func again(u *crdt.Update) bool {
+	return u.Kind == crdt.Vote || u.Cleared || len(u.Removed) > 0 ||
+		slices.ContainsFunc(u.Changed, func(e crdt.Entry) bool { return again(e.Update) })
 }
 
 // begin takes an update of the zero value, which may say nothing.
@@ -211,7 +216,8 @@ func (p *Plain) Said(u *crdt.Update) {
 	case crdt.Flag:
 		p.On = p.On || u.On
 	case crdt.Vote:
-		// A user function counts its own vote at once.
+		// A user function counts its own vote at once. Until it is told of others it is the only voter.
+		p.Voters = max(p.Voters, 1)
 		if u.Self && !p.Self {
 			p.Votes++
 		} else if !u.Self && p.Self && p.Votes > 0 {

@@ -147,4 +147,13 @@ func zero[D Data]() (d D, ok bool) {
 	return d, ok
 }
 
+// none says that a function made no data.
+func none(d Data) bool {
+	if d == nil {
+		return true
+	}
+	v := reflect.ValueOf(d)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
 func typeName[T any]() string { return reflect.TypeFor[T]().String() }

@@ -68,7 +68,7 @@ func mutate(t *rapid.T, data Data, deep int) {
 	case *Vote:
 		d.Cast(n > 1)
 	case *Map[string, Data]:
-		key := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m", "c2", "s2", "m2"}).Draw(t, "key")
+		key := rapid.SampledFrom([]string{"c", "s", "m", "m2", rapid.SampledFrom([]string{"g", "t", "r", "f", "v"}).Draw(t, "rare")}).Draw(t, "key")
 		switch op := rapid.IntRange(0, 7).Draw(t, "map"); {
 		case op == 0:
 			d.Clear()
@@ -86,11 +86,11 @@ func mutate(t *rapid.T, data Data, deep int) {
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m"}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]string{"c", "g", "s", "t", "r", "f", "v", "m", "m", "m", "m", "m"}).Draw(t, "kind")
 		data, other := keys(kind), keys(kind)
 		for range rapid.IntRange(1, 12).Draw(t, "turns") {
 			before := data.value()
-			for range rapid.IntRange(0, 6).Draw(t, "ops") {
+			for range rapid.IntRange(0, 10).Draw(t, "ops") {
 				mutate(t, data, 0)
 			}
 			if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
@@ -202,13 +202,16 @@ func TestMisuse(t *testing.T) {
 		f    func()
 		code sdk.Code
 	}{
-		"a removed entry":            {func() { c.Add(1) }, sdk.CodeUnknown},
-		"overflow":                   {func() { full.Add(1) }, sdk.CodeOutOfRange},
-		"underflow":                  {func() { low.Add(-1) }, sdk.CodeOutOfRange},
-		"an element without UTF-8":   {func() { new(Set[string]).Add("\xff") }, sdk.CodeInvalidArgument},
-		"a key without UTF-8":        {func() { m.At("\xff") }, sdk.CodeInvalidArgument},
-		"a value without JSON":       {func() { new(Register[[]float64]).Set([]float64{math.NaN()}) }, sdk.CodeInvalidArgument},
-		"a type without encoding":    {func() { new(Set[func()]).Add(nil) }, sdk.CodeUnknown},
+		"a removed entry":          {func() { c.Add(1) }, sdk.CodeUnknown},
+		"overflow":                 {func() { full.Add(1) }, sdk.CodeOutOfRange},
+		"underflow":                {func() { low.Add(-1) }, sdk.CodeOutOfRange},
+		"an element without UTF-8": {func() { new(Set[string]).Add("\xff") }, sdk.CodeInvalidArgument},
+		"a key without UTF-8":      {func() { m.At("\xff") }, sdk.CodeInvalidArgument},
+		"a value without JSON":     {func() { new(Register[[]float64]).Set([]float64{math.NaN()}) }, sdk.CodeInvalidArgument},
+		"a type without encoding":  {func() { new(Set[func()]).Add(nil) }, sdk.CodeUnknown},
+		"an unknown typed key": {func() {
+			NewMap(func(string) *Counter { return nil }).At("a")
+		}, sdk.CodeUnknown},
 		"an unknown key":             {func() { NewMap(keys).At("?") }, sdk.CodeUnknown},
 		"a map that cannot make any": {func() { new(Map[string, Data]).At("a") }, sdk.CodeUnknown},
 		"data that is in use": {func() {

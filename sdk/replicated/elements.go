@@ -78,7 +78,7 @@ func (s *elements[E]) remove(elements []E) {
 			}
 			s.change()
 			s.in.drop(raw)
-			if _, new := s.added[raw]; new {
+			if _, made := s.added[raw]; made {
 				delete(s.added, raw)
 				continue
 			}

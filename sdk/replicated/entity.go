@@ -125,12 +125,12 @@ func (e Entity[D]) Definition() (*def.Entity, error) {
 	sample, ok := zero[D]()
 	if e.New != nil {
 		sample, ok = *new(D), true
-		def.Contain(func() { sample = e.New("") }) // which need not be an id that it knows
+		_ = def.Contain(func() { sample = e.New("") }) // which need not be an id that it knows
 	}
 	switch {
 	case !ok:
 		report("the data: %v is none of the types of this package, so it takes New to make it", typeName[D]())
-	case any(sample) != nil:
+	case !none(sample):
 		for _, err := range sample.problems(1) {
 			report("the data: %w", err)
 		}

@@ -63,14 +63,6 @@ func (x *index[T]) drop(raw codec.Raw) {
 	}
 }
 
-// own is our encoding of what is there under raw.
-func (x *index[T]) own(raw codec.Raw) codec.Raw {
-	if ours, ok := x.ours[raw]; ok {
-		return ours
-	}
-	return raw
-}
-
 // sorted are the encodings in order. The slice is not changed later.
 func (x *index[T]) sorted(compare func(a, b codec.Raw) int) []codec.Raw {
 	if x.order == nil {

@@ -164,7 +164,7 @@ func (m *Map[K, D]) make(raw, ours codec.Raw, key K) (*entry[K, D], error) {
 	var data D
 	if m.create != nil {
 		data = m.create(key)
-		if any(data) == nil {
+		if none(data) {
 			return nil, nil
 		}
 	} else {

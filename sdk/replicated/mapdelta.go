@@ -20,8 +20,8 @@ func (m *Map[K, D]) problems(deep int) []error {
 	var data D
 	if m != nil && m.create != nil {
 		var key K // which need not be a key that it knows
-		def.Contain(func() { data = m.create(key) })
-		if any(data) == nil {
+		_ = def.Contain(func() { data = m.create(key) })
+		if none(data) {
 			return problems
 		}
 	} else {

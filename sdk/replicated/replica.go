@@ -24,7 +24,7 @@ func (k *kind[D]) replicate(id string) (def.Replica, error) {
 	fault := def.Contain(func() {
 		if k.entity.New == nil {
 			r.data, _ = zero[D]()
-		} else if r.data = k.entity.New(id); any(r.data) == nil {
+		} else if r.data = k.entity.New(id); none(r.data) {
 			err = errors.New("New returned nil")
 			return
 		}

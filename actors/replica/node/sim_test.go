@@ -31,6 +31,8 @@ type sim struct {
 	// severed[a][b] says that nothing comes from a to b.
 	severed map[[2]int]bool
 
+	history          *history
+	stops            []func()
 	published, asked int
 	kinds            map[requestKind]int
 	trace            func(format string, args ...any)
@@ -410,11 +412,7 @@ func (n *simNode) work(f func(cells journal.Cells, members Membership) (done fun
 			r, more := next()
 			switch {
 			case more:
-				if n.dead && !r {
-					stop()
-					return
-				}
-				if !r && n.crash() {
+				if n.dead || !r && n.crash() {
 					stop()
 					return
 				}
@@ -424,7 +422,15 @@ func (n *simNode) work(f func(cells journal.Cells, members Membership) (done fun
 			}
 		})
 	}
+	s.stops = append(s.stops, stop)
 	step(false)
+}
+
+// end lets the coroutines of dead processes end.
+func (s *sim) end() {
+	for _, stop := range s.stops {
+		stop()
+	}
 }
 
 func refOf(name string) actors.Ref { return actors.Ref{Service: "sim", ID: name} }

@@ -16,6 +16,8 @@ type simCells struct {
 	n *simNode
 	// yield true waits for what happens in the journal, false for its answer to come.
 	yield func(remote bool) bool
+	// sure is for whoever looks from outside.
+	sure bool
 }
 
 var errSim = errors.New("the journal is away")
@@ -23,6 +25,10 @@ var errSim = errors.New("the journal is away")
 // call goes to the journal, does f there and comes back; either way may fail.
 func (c *simCells) call(f func()) error {
 	s := c.n.sim
+	if c.sure {
+		f()
+		return nil
+	}
 	if !c.yield(true) || c.n.storeCut {
 		return errSim
 	}

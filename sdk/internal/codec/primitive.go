@@ -103,11 +103,7 @@ func primitiveOf(t reflect.Type) *primitive {
 				v.SetFloat(float64(math.Float32frombits(uint32(n.number))))
 				return err
 			},
-			func(a, b Raw) int {
-				x, _ := field(a.Value, protowire.Fixed32Type)
-				y, _ := field(b.Value, protowire.Fixed32Type)
-				return cmp.Or(cmp.Compare(math.Float32frombits(uint32(x.number)), math.Float32frombits(uint32(y.number))), compareRaw(a, b))
-			},
+			compareFloat32,
 		}
 	case reflect.Float64:
 		return &primitive{
@@ -120,11 +116,7 @@ func primitiveOf(t reflect.Type) *primitive {
 				v.SetFloat(math.Float64frombits(n.number))
 				return err
 			},
-			func(a, b Raw) int {
-				x, _ := field(a.Value, protowire.Fixed64Type)
-				y, _ := field(b.Value, protowire.Fixed64Type)
-				return cmp.Or(cmp.Compare(math.Float64frombits(x.number), math.Float64frombits(y.number)), compareRaw(a, b))
-			},
+			compareFloat64,
 		}
 	}
 	return nil
@@ -201,17 +193,53 @@ func field(s string, want protowire.Type) (v one, err error) {
 
 // compareText compares what is behind the tag and the length.
 func compareText(a, b Raw) int {
-	x, _ := field(a.Value, protowire.BytesType)
-	y, _ := field(b.Value, protowire.BytesType)
-	return cmp.Or(strings.Compare(x.text, y.text), compareRaw(a, b))
+	return cmp.Or(strings.Compare(behind(a.Value, true), behind(b.Value, true)), compareRaw(a, b))
 }
 
 func compareInt(a, b Raw) int {
-	x, _ := field(a.Value, protowire.VarintType)
-	y, _ := field(b.Value, protowire.VarintType)
-	return cmp.Or(cmp.Compare(int64(x.number), int64(y.number)), compareRaw(a, b))
+	return cmp.Or(cmp.Compare(int64(varint(behind(a.Value, false))), int64(varint(behind(b.Value, false)))), compareRaw(a, b))
+}
+
+func compareFloat32(a, b Raw) int {
+	x, y := math.Float32frombits(uint32(fixed(behind(a.Value, false), 4))), math.Float32frombits(uint32(fixed(behind(b.Value, false), 4)))
+	return cmp.Or(cmp.Compare(x, y), compareRaw(a, b))
+}
+
+func compareFloat64(a, b Raw) int {
+	x, y := math.Float64frombits(fixed(behind(a.Value, false), 8)), math.Float64frombits(fixed(behind(b.Value, false), 8))
+	return cmp.Or(cmp.Compare(x, y), compareRaw(a, b))
 }
 
 func compareRaw(a, b Raw) int {
 	return cmp.Or(strings.Compare(a.Value, b.Value), strings.Compare(a.URL, b.URL))
+}
+
+// What follows reads encodings of our own without copying them: sorting does that often. Of others it makes something.
+
+// behind is what follows the tag, and the length if there is one.
+func behind(s string, length bool) string {
+	if s == "" {
+		return ""
+	}
+	for s = s[1:]; length && s != ""; s = s[1:] {
+		length = s[0] >= 0x80
+	}
+	return s
+}
+
+func varint(s string) (n uint64) {
+	for i := 0; i < len(s) && i < 10; i++ {
+		n |= uint64(s[i]&0x7f) << (7 * i)
+		if s[i] < 0x80 {
+			break
+		}
+	}
+	return n
+}
+
+func fixed(s string, size int) (n uint64) {
+	for i := range min(size, len(s)) {
+		n |= uint64(s[i]) << (8 * i)
+	}
+	return n
 }

@@ -271,6 +271,7 @@ func (h *Host) write(s *session, c *call, a *Answer, given *parcel) error {
 		h.run(s.instance)
 		return nil
 	}
+	s.instance.dirty = true // it may not know yet how many have voted
 	h.settle(s, c, a, nil)
 	if a.Write.Delete {
 		h.stop(s, Deleted, func(o *call) error {
