@@ -3,15 +3,19 @@ package component
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/actors/replica/node"
 	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/component/catalog"
+	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/peers"
 )
 
 // replicas host replicated entities: who takes part, the copies on this node, and the user function's streams that work
@@ -21,6 +25,10 @@ type replicas struct {
 	group *slot.Group
 	node  *node.Node
 	*replica.Host
+	// direct is nil if this node has no address of its own.
+	direct *peers.Direct
+	// heard says why this node may not hear of the others.
+	heard func() error
 
 	once sync.Once
 	// wanted is closed when there is a service of replicated entities. Before that nothing runs: a node without any takes
@@ -29,16 +37,28 @@ type replicas struct {
 }
 
 func newReplicas(h *host, c *Component) (*replicas, error) {
-	r := &replicas{host: h, wanted: make(chan struct{})}
+	r := &replicas{host: h, wanted: make(chan struct{}), heard: func() error { return nil }}
 	s := h.settings
-	var err error
+	bus, others, err := r.connect(c)
+	if err != nil {
+		return nil, err
+	}
+	address := ""
+	if r.direct != nil {
+		address = r.direct.Address()
+		defer func() {
+			if err != nil {
+				r.direct.Close()
+			}
+		}()
+	}
 	// Another app id with the same journal has entities of its own.
-	r.group, err = slot.New(slot.Config{Cells: h.journal, Group: s.AppID, Address: s.PeerAddress, TTL: s.SlotTimeout, Log: c.log})
+	r.group, err = slot.New(slot.Config{Cells: h.journal, Group: s.AppID, Address: address, TTL: s.SlotTimeout, Log: c.log})
 	if err != nil {
 		return nil, err
 	}
 	r.node, err = node.New(node.Config{
-		Cells: h.journal, Membership: node.MembersOf(r.group), Residents: max(1<<10, 2*s.MaxResident),
+		Cells: h.journal, Membership: node.MembersOf(r.group), Bus: bus, Peers: others, Residents: max(1<<10, 2*s.MaxResident),
 		Drain: s.DrainTimeout, Observer: c.copies(),
 	})
 	if err != nil {
@@ -53,6 +73,49 @@ func newReplicas(h *host, c *Component) (*replicas, error) {
 		MaxMessage: int(s.MaxMessage), MaxMetadata: int(s.MaxMetadata), MaxEffects: s.MaxEffects,
 	})
 	return r, err
+}
+
+// connect makes the ways to the other nodes: both are nil if there are none.
+func (r *replicas) connect(c *Component) (replica.Bus, replica.Peers, error) {
+	s := r.host.settings
+	var bus replica.Bus
+	switch s.Replication.Transport {
+	case config.TransportJournal:
+		deltas, ok := r.host.journal.(journal.Deltas)
+		if !ok {
+			return nil, nil, fmt.Errorf("a journal of the kind %s cannot pass on the changes of replicated entities; set replication to none", s.Journal.Scheme)
+		}
+		shared, err := peers.NewJournal(peers.JournalConfig{Deltas: deltas, Group: s.AppID, Log: c.log})
+		if err != nil {
+			return nil, nil, err
+		}
+		bus, r.heard = shared, shared.Err
+	case config.TransportPubsub:
+		topic, err := peers.NewTopic(peers.TopicConfig{Topics: r.host.sidecar, PubSub: s.Replication.Pubsub, App: s.AppID, Log: c.log})
+		if err != nil {
+			return nil, nil, err
+		}
+		bus, r.heard = topic, topic.Err
+	default:
+		return nil, nil, nil
+	}
+	link, err := peers.NewLink(peers.LinkConfig{Bus: bus, Self: r.self})
+	if err != nil || s.PeerAddress == "" {
+		return link.Bus(), link.Peers(), err
+	}
+	r.direct, err = peers.NewDirect(peers.DirectConfig{
+		Listen: s.PeerAddress, Key: []byte(s.PeerKey.Reveal()), Self: r.self, Otherwise: link.Peers(), Log: c.log,
+	})
+	return link.Bus(), r.direct, err
+}
+
+// self is who this node is among the members, if it is one.
+func (r *replicas) self() (slot.Member, bool) {
+	state, _ := r.group.State()
+	if state.Lease == nil || !state.Lease.Valid() {
+		return slot.Member{}, false
+	}
+	return state.Lease.Member(), true
 }
 
 // update takes over what a user function serves.
@@ -76,6 +139,9 @@ func (r *replicas) update(c *catalog.Catalog) {
 func (r *replicas) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
+		if r.direct != nil {
+			r.direct.Close()
+		}
 		return nil
 	case <-r.wanted:
 	}
@@ -111,7 +177,7 @@ func (r *replicas) check() error {
 	}
 	state, _ := r.group.State()
 	if state.Lease != nil && state.Lease.Valid() {
-		return nil
+		return r.heard()
 	}
 	return errors.Join(replica.ErrReadOnly, state.Err)
 }

@@ -63,6 +63,20 @@ func breaks(t *testing.T, kind crdt.Kind, wrong wrong) {
 	}
 }
 
+// So are the records of what was moved and of what may not be, although it takes two processes that lost their leases and
+// had talked to each other: one run in some hundred.
+func TestReceiptsUnfollowedFail(t *testing.T) {
+	t.Parallel()
+
+	for seed := uint64(1); seed <= 3000; seed++ {
+		if w := runWorld(t, seed, crdt.ORSet, withoutReceipts); w.lostDurable+w.twice+w.back > 0 {
+			t.Logf("run %d broke first", seed)
+			return
+		}
+	}
+	t.Error("no run broke: the simulation would not notice")
+}
+
 func TestCrashBeforeFlushNeverReusesDot(t *testing.T) {
 	t.Parallel()
 

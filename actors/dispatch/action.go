@@ -77,9 +77,9 @@ func single(c *actors.Command) func() (actors.Input, error) {
 func blank(o *actors.Outcome) bool { return o.Reply == nil && o.Failure == nil && o.Forward == nil }
 
 // Stream implements actors.Streamer: as Handle does, for every outcome of a streamed method, one after the other. The
-// forward of one is replaced by its target's outcome; an outcome that answers nothing is not given to out, unless it is the
-// first one of a replicated entity's, by which the caller learns that the stream has begun. A command that takes one message
-// takes the first of the stream, and gives one outcome.
+// forward of one is replaced by its target's outcome. An outcome that answers nothing is not given to out, but for the
+// first of a replicated entity: that says that the command was accepted, and its caller may wait long for the next. A
+// command that takes one message takes the first of the stream, and gives one outcome.
 func (d *Dispatch) Stream(
 	ctx context.Context, c actors.Command, in func() (actors.Input, error), out func(actors.Outcome) error,
 ) error {
@@ -113,14 +113,14 @@ func (d *Dispatch) Stream(
 	}
 	ctx, cancel := until(ctx, &c)
 	defer cancel()
-	over, began := false, d.kind(c.Service) != actors.Replicated
+	over, accepted := false, d.kind(c.Service) != actors.Replicated
 	this := &call{Command: c}
 	err := here.Stream(ctx, c, in, func(o actors.Outcome) error {
 		o, err := d.settle(ctx, this, o)
-		if err != nil || blank(&o) && began {
+		if err != nil || blank(&o) && accepted {
 			return err
 		}
-		began = true
+		accepted = true
 		if err := out(o); err != nil {
 			return err
 		}

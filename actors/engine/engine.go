@@ -35,8 +35,10 @@ type Engine struct {
 	questions []question
 	// tick counts what was sent to the journal.
 	tick uint64
-	// turning counts the turns that sessions are handling; gathering says that a batch waits for them.
+	// turning counts the turns that sessions are handling; batched is how many appends the batch before had; gathering
+	// says that a batch waits for more.
 	turning   int
+	batched   int
 	gathering bool
 	inflight  int
 	buffered  int

@@ -39,21 +39,23 @@ func (a *answer) accept(r *http.Request, kind mediaKind) {
 	a.lines = a.m.StreamedOut && strings.Contains(accepted, "application/x-ndjson")
 }
 
-// reply writes one. Of a stream it goes out at once; an outcome without a reply begins it.
+// reply writes one. Of a stream it goes out at once, and so does the head if there is no reply yet.
 func (a *answer) reply(o actors.Outcome) error {
 	if o.Reply == nil {
-		if a.m.Output == protobufPrefix+httpBody {
-			return nil // only a reply says what it is
+		if !a.began && a.m.Output != protobufPrefix+httpBody { // whose type is the first reply's
+			a.begin(o, actors.ContentJSON, false)
+			return a.heartbeat.do(a.w.flush)
 		}
-		a.begin(o, actors.ContentJSON, false)
-		return a.heartbeat.do(a.w.flush)
+		return nil
 	}
 	body, contentType, err := a.render(*o.Reply)
 	if err != nil {
 		return err
 	}
 	raw := a.raw(*o.Reply)
-	a.begin(o, contentType, raw)
+	if !a.began {
+		a.begin(o, contentType, raw)
+	}
 	switch {
 	case !a.m.StreamedOut || raw:
 	case a.events:
@@ -64,11 +66,8 @@ func (a *answer) reply(o actors.Outcome) error {
 	return a.heartbeat.do(func() error { return a.write(body) })
 }
 
-// begin writes the headers, which are those of the first outcome.
+// begin writes the head.
 func (a *answer) begin(o actors.Outcome, contentType string, raw bool) {
-	if a.began {
-		return
-	}
 	a.began = true
 	h := a.w.Header()
 	replyHeaders(h, o, a.m.addressed())

@@ -12,9 +12,9 @@ import (
 )
 
 // carry makes a call, whatever protocol it came by: inputs come from in, which gives io.EOF after the last, and what the
-// user function answers goes to out, which gets outcomes with a reply, and before those perhaps one without, which says that
-// a stream has begun. A handler's failure comes back as a *failure.
-// c has all but the payload, and its entity if the protocol did not address one.
+// user function answers goes to out. That gets outcomes with a reply; a streamed answer may begin with one without, which
+// says that the call was accepted. A handler's failure comes back as a *failure. c has all but the payload, and its entity
+// if the protocol did not address one.
 func (g *Gateway) carry(ctx context.Context, m *method, c actors.Command, in func() (actors.Input, error), out func(actors.Outcome) error) error {
 	c.Service, c.Method = m.Service, m.Name
 	if d, ok := ctx.Deadline(); ok {
@@ -58,18 +58,20 @@ func (g *Gateway) stream(ctx context.Context, m *method, c actors.Command, in fu
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var failed *failure
-	replies := 0
+	begun, replies := !m.StreamedOut, 0
 	err := g.config.Commands.Stream(ctx, c, in, func(o actors.Outcome) error {
 		switch {
 		case o.Failure != nil:
 			// To return it ends the call, even if the caller still has something to say.
 			failed = &failure{o}
 			return failed
-		case o.Reply == nil && m.StreamedOut && replies == 0:
-			return out(o)
-		case o.Reply == nil:
+		case o.Reply == nil && begun:
 			return nil // it had effects only
+		case o.Reply == nil:
+			begun = true
+			return out(o)
 		}
+		begun = true
 		if replies++; replies > 1 && !m.StreamedOut {
 			return actors.Errorf(actors.Internal, "the user function answered more than once to %s, which promises one reply", m.Method)
 		}

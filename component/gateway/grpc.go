@@ -102,6 +102,10 @@ func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
 			return actors.Input{Payload: m.protobuf(msg.data)}, nil
 		},
 		func(o actors.Outcome) error {
+			if o.Reply == nil {
+				told = true
+				return stream.SendHeader(replyMetadata(o, m.addressed()))
+			}
 			if !told {
 				told = true
 				if md := replyMetadata(o, m.addressed()); len(md) > 0 {
@@ -109,9 +113,6 @@ func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
 						return fmt.Errorf("set the headers of the reply: %w", err)
 					}
 				}
-			}
-			if o.Reply == nil {
-				return stream.SendHeader(nil)
 			}
 			data, err := m.wire(*o.Reply)
 			if err != nil {

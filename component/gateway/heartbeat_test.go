@@ -3,15 +3,12 @@ package gateway
 import (
 	"bufio"
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"github.com/dapr-entities/entities/actors"
 )
@@ -80,44 +77,4 @@ func TestHeartbeatOnlyInSilence(t *testing.T) {
 			t.Errorf("%d heartbeats, one after the end", beats.Load())
 		}
 	})
-}
-
-// A stream has begun for its caller before there is anything in it.
-func TestStreamsBeginEmpty(t *testing.T) {
-	t.Parallel()
-	r := start(t, nil)
-	r.user.stream = func(ctx context.Context, _ actors.Command, _ func() (actors.Input, error), out func(actors.Outcome) error) error {
-		if err := out(actors.Outcome{}); err != nil {
-			return err
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	stream, err := r.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/shop.v1.Echo/Out", grpc.ForceCodecV2(codec{}))
-	if err == nil {
-		err = errors.Join(stream.SendMsg(&message{text("a")}), stream.CloseSend())
-	}
-	if err == nil {
-		_, err = stream.Header()
-	}
-	if err != nil {
-		t.Errorf("gRPC: %v", err)
-	}
-	for _, c := range []struct{ contentType, accept, body string }{
-		{"application/json", "text/event-stream", "{}"},
-		{"application/json", "", "{}"},
-		{"application/grpc-web+proto", "", "\x00\x00\x00\x00\x00"},
-	} {
-		req, _ := http.NewRequestWithContext(ctx, "POST", r.url+"/shop.v1.Echo/Out", strings.NewReader(c.body))
-		req.Header.Set("Content-Type", c.contentType)
-		req.Header.Set("Accept", c.accept)
-		resp, err := r.http.Do(req)
-		if err != nil || resp.StatusCode != 200 {
-			t.Errorf("%+v: %v, %v", c, resp, err)
-			continue
-		}
-		resp.Body.Close()
-	}
 }

@@ -128,7 +128,7 @@ func (d *Direct) refused(err error) {
 }
 
 // handle is the method Ask.
-func (d *Direct) handle(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+func (d *Direct) handle(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC has it so
 	select {
 	case d.answers <- struct{}{}:
 		defer func() { <-d.answers }()

@@ -92,7 +92,7 @@ func NewJournal(config JournalConfig) (*Journal, error) {
 
 // begin an origin of its own.
 func (j *Journal) begin() {
-	j.origin.Store(rand.Int64N(math.MaxInt64) + 1) //nolint:gosec // no secret
+	j.origin.Store(rand.Int64N(math.MaxInt64) + 1)
 	j.number = 1
 }
 

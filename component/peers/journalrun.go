@@ -54,7 +54,7 @@ func (j *Journal) bells(ctx context.Context) {
 func (j *Journal) trim(ctx context.Context) {
 	failing := false
 	for {
-		pause(ctx, j.config.Retention/4+rand.N(j.config.Retention/4)) //nolint:gosec // no secret
+		pause(ctx, j.config.Retention/4+rand.N(j.config.Retention/4))
 		if ctx.Err() != nil {
 			return
 		}
@@ -76,11 +76,13 @@ func (j *Journal) read(ctx context.Context, rang <-chan struct{}, deliver func([
 	cursors := map[int64]cursor{}
 	started, failing := false, false
 	for ctx.Err() == nil {
-		n, err := 0, error(nil)
+		var n int
+		var err error
 		if started {
 			n, err = j.look(ctx, cursors, deliver)
-		} else if err = j.start(ctx, cursors); err == nil {
-			started = true
+		} else {
+			err = j.start(ctx, cursors)
+			started = err == nil
 		}
 		if ctx.Err() != nil {
 			return

@@ -58,7 +58,7 @@ func NewLink(config LinkConfig) (*Link, error) {
 		return nil, errors.New("configure questions over a bus: Bus and Self are needed, and MaxMessage, Concurrency and Timeout positive")
 	}
 	return &Link{
-		config: config, origin: rand.Uint64(), answers: make(chan struct{}, c.Concurrency), waiting: map[uint64]chan<- reply{}, //nolint:gosec // no secret
+		config: config, origin: rand.Uint64(), answers: make(chan struct{}, c.Concurrency), waiting: map[uint64]chan<- reply{},
 	}, nil
 }
 
@@ -195,16 +195,14 @@ func (l *Link) begin(from, request []byte) {
 		defer func() { <-l.answers }()
 		ctx, cancel := context.WithTimeout(ctx, l.config.Timeout)
 		defer cancel()
-		kind, body := byte(linkAnswer), []byte(nil)
-		out, err := answer(ctx, request)
-		switch {
-		case err != nil:
+		kind := byte(linkAnswer)
+		body, err := answer(ctx, request)
+		if err == nil && len(body) > l.config.MaxMessage {
+			err = fmt.Errorf("the answer has %d bytes, at most %d go over the bus; set peerAddress", len(body), l.config.MaxMessage)
+		}
+		if err != nil {
 			kind, body = linkRefusal, []byte(err.Error())
 			body = body[:min(len(body), 1000)]
-		case len(out) > l.config.MaxMessage:
-			kind, body = linkRefusal, fmt.Appendf(nil, "the answer has %d bytes, at most %d go over the bus; set peerAddress", len(out), l.config.MaxMessage)
-		default:
-			body = out
 		}
 		message := append(append(make([]byte, 0, 1+len(from)+len(body)), kind), from...)
 		_ = l.config.Bus.Publish(ctx, append(message, body...)) // who asked will ask again

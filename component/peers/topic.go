@@ -77,7 +77,7 @@ func NewTopic(config TopicConfig) (*Topic, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("configure the bus over pub/sub: %w", err)
 	}
-	t := &Topic{config: config, origin: rand.Uint64(), wake: make(chan struct{}, 1), subscribed: errors.New("not subscribed yet")} //nolint:gosec // no secret
+	t := &Topic{config: config, origin: rand.Uint64(), wake: make(chan struct{}, 1), subscribed: errors.New("not subscribed yet")}
 	t.prober = newProber(t.origin, config.ProbeTimeout)
 	return t, nil
 }

@@ -278,7 +278,7 @@ func (a *application) keep(at place) {
 }
 
 func (p place) in(e crdt.Entry) place {
-	return append(p[:len(p):len(p)], step{e.Key, e.Update.Kind})
+	return append(slices.Clip(p), step{e.Key, e.Update.Kind})
 }
 
 func (a *application) make(f fact) bool {
@@ -353,6 +353,7 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 	p := NewPlain(k)
 
 	var up, down uint64
+	var voters []crdt.Member
 	least := make(map[crdt.Key]crdt.Kind)
 	o.alive(visible, at, func(f *fact) {
 		if len(f.at) > len(at) {
@@ -371,11 +372,10 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 		case switched:
 			p.On = true
 		case voted:
-			for _, member := range live {
-				if member == f.origin {
-					p.Votes++
-					p.Self = p.Self || f.origin == self
-				}
+			if slices.Contains(live, f.origin) && !slices.Contains(voters, f.origin) {
+				voters = append(voters, f.origin)
+				p.Votes++
+				p.Self = p.Self || f.origin == self
 			}
 		}
 	})
@@ -393,7 +393,7 @@ func (o *Oracle) value(visible Ops, at place, k crdt.Kind, self crdt.Member, liv
 		}
 	case crdt.ORMap:
 		for key, kind := range least {
-			inner := append(at[:len(at):len(at)], step{key, kind})
+			inner := append(slices.Clip(at), step{key, kind})
 			p.Entries[key] = o.value(visible, inner, kind, self, live)
 		}
 	}

@@ -330,6 +330,26 @@ func TestLoopsMayChange(t *testing.T) {
 	}
 }
 
+// lossy hides something from others.
+type lossy struct{ ID, Note string }
+
+func (l lossy) MarshalText() ([]byte, error)     { return []byte(l.ID), nil }
+func (l *lossy) UnmarshalText(text []byte) error { l.ID = string(text); return nil }
+
+// All nodes see the same of an element, the one that added it included.
+func TestElementsAreWhatOthersSee(t *testing.T) {
+	t.Parallel()
+	var s Set[lossy]
+	s.Add(lossy{"1", "mine"})
+	m := new(Map[lossy, *Counter])
+	m.At(lossy{"1", "mine"})
+	for key := range m.All() {
+		if e := slices.Collect(s.All())[0]; e.Note != "" || key.Note != "" || !s.Has(lossy{"1", "other"}) {
+			t.Errorf("there are %v and %v", e, key)
+		}
+	}
+}
+
 // What others hold of an element must not change it.
 func TestElementsAreCopies(t *testing.T) {
 	t.Parallel()

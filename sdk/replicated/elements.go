@@ -47,7 +47,7 @@ func (s *elements[E]) add(elements []E) {
 			continue
 		}
 		s.change()
-		if !c.Shared { // what the caller does to it must not matter
+		if !c.Exact { // what the caller does to it, and what others do not get to see, must not matter
 			if e, err = c.Decode(raw); err != nil {
 				s.refuse(fmt.Errorf("an element of a set cannot be decoded again: %w", err))
 			}

@@ -62,7 +62,8 @@ func (m *Map[K, D]) Get(key K) (data D, exists bool) {
 // At returns the data of a key, and makes the entry if there is none. A key that cannot be encoded ends the turn: the
 // caller gets InvalidArgument.
 func (m *Map[K, D]) At(key K) D {
-	ours, err := m.codec().Encode(key)
+	c := m.codec()
+	ours, err := c.Encode(key)
 	if err != nil {
 		m.refuse(sdk.Errorf(sdk.CodeInvalidArgument, "encode a key of a map: %w", err))
 	}
@@ -70,6 +71,11 @@ func (m *Map[K, D]) At(key K) D {
 		return e.data
 	}
 	m.change()
+	if !c.Exact {
+		if key, err = c.Decode(ours); err != nil {
+			m.refuse(fmt.Errorf("a key of a map cannot be decoded again: %w", err))
+		}
+	}
 	e, err := m.make(ours, ours, key)
 	switch {
 	case err != nil:

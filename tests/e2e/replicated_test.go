@@ -6,11 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest"
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
@@ -133,4 +138,206 @@ func TestReplicated(t *testing.T) {
 	shows(t, "r", seen{}, gateway)
 	insistRoom(t, gateway, "r", "Knock", `{"n":1}`)
 	shows(t, "r", seen{Knocks: 1}, gateway)
+}
+
+// nodes are hosts of the same rooms.
+type nodes struct {
+	hosts    []*system
+	gateways []*harness.Client
+	// links lead to the database that they share.
+	links []*harness.Link
+}
+
+// nodes starts hosts that share a database, each with a link to it that can be cut, and have resources in common.
+func (s *system) nodes(t *testing.T, n int, metadata map[string]string, resources ...string) *nodes {
+	t.Helper()
+	database, err := url.Parse(postgrestest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := &nodes{}
+	for i := range n {
+		link, err := harness.NewLink(database.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { link.Close() })
+		through := *database
+		through.Host = link.Address
+		host, gateway := s.roomed(t, harness.HostOptions{
+			Name: string(rune('a' + i)), AppID: "rooms", Journal: through.String(), Metadata: metadata,
+			Daprd: harness.DaprdOptions{Resources: resources},
+		})
+		all.hosts, all.gateways, all.links = append(all.hosts, host), append(all.gateways, gateway), append(all.links, link)
+	}
+	return all
+}
+
+// party is what callers did to a room, and what they were told.
+type party struct {
+	mu sync.Mutex
+	// sent are all the names, confirmed those whose entering was confirmed.
+	sent, confirmed map[string]bool
+	// knocks that were confirmed, and those of which nobody knows.
+	knocks, unknown int64
+	failures        map[string]int
+}
+
+// enters repeats commands to a room by one node until ctx ends. Each name is sent once.
+func (p *party) enters(ctx context.Context, gateway *harness.Client, id, caller string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		name, level := fmt.Sprintf("%s-%d", caller, n), 1+n%2
+		p.mu.Lock()
+		p.sent[name] = true
+		p.mu.Unlock()
+		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		_, entered := room(one, gateway, id, "Enter", fmt.Sprintf(`{"name":%q,"level":%d}`, name, level))
+		_, knocked := room(one, gateway, id, "Knock", fmt.Sprintf(`{"n":1,"level":%d}`, level))
+		cancel()
+		p.mu.Lock()
+		if entered == nil {
+			p.confirmed[name] = true
+		}
+		if knocked == nil {
+			p.knocks++
+		} else {
+			p.unknown++
+		}
+		for _, err := range []error{entered, knocked} {
+			if err != nil {
+				text := err.Error()
+				p.failures[text[:min(len(text), 120)]]++
+			}
+		}
+		p.mu.Unlock()
+		if entered != nil || knocked != nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// check waits until all nodes show the same, and compares that with what callers were told.
+func (p *party) check(t *testing.T, id string, gateways []*harness.Client) {
+	t.Helper()
+	var last seen
+	err := harness.Poll(within(t, time.Minute), 200*time.Millisecond, func(ctx context.Context) error {
+		for i, g := range gateways {
+			got, err := room(ctx, g, id, "Look", "{}")
+			if err != nil {
+				return err
+			}
+			if i > 0 && (got.Knocks != last.Knocks || !slices.Equal(got.Names, last.Names)) {
+				return fmt.Errorf("node %d shows %d knocks and %d names, the one before it %d and %d", i, got.Knocks, len(got.Names), last.Knocks, len(last.Names))
+			}
+			last = got
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("the nodes did not come to the same: %v", err)
+	}
+	there := map[string]bool{}
+	for _, name := range last.Names {
+		switch {
+		case there[name]:
+			t.Errorf("%s is there twice", name)
+		case !p.sent[name]:
+			t.Errorf("%s is there and was never sent", name)
+		}
+		there[name] = true
+	}
+	lost := 0
+	for name := range p.confirmed {
+		if !there[name] {
+			lost++
+			t.Errorf("%s was confirmed and is not there", name)
+		}
+	}
+	if last.Knocks < p.knocks || last.Knocks > p.knocks+p.unknown {
+		t.Errorf("%d knocks, want %d that were confirmed and at most %d more", last.Knocks, p.knocks, p.unknown)
+	}
+	if len(p.confirmed) < 100 {
+		t.Errorf("only %d commands were confirmed: this shows nothing", len(p.confirmed))
+	}
+	t.Logf("%d of %d names confirmed, %d lost; %d knocks confirmed, %d unknown, %d there; failures: %v",
+		len(p.confirmed), len(p.sent), lost, p.knocks, p.unknown, last.Knocks, p.failures)
+}
+
+// Three nodes write to the same entity while nodes, their handlers, the broker and the network go and come back. What was
+// confirmed is there in the end, everywhere, once.
+func TestReplicatedNodes(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes half a minute; run without -short")
+	}
+	for _, transport := range []string{"journal", "redis", "journal with doors"} {
+		t.Run(transport, func(t *testing.T) {
+			s := prepare(t)
+			metadata := map[string]string{}
+			folder := t.TempDir()
+			var broker *harness.Redis
+			switch transport {
+			case "redis":
+				var err error
+				if broker, err = s.cluster.StartRedis(within(t, time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+				// Each sidecar has a consumer group of its own, so that all of them get every message.
+				yaml := broker.Component("replication", "pubsub.redis", "  - {name: consumerID, value: \"{uuid}\"}\n")
+				if err := os.WriteFile(filepath.Join(folder, "replication.yaml"), yaml, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				metadata["replication"] = "pubsub:replication"
+			case "journal with doors":
+				metadata["peerAddress"] = "127.0.0.1:0"
+			}
+			all := s.nodes(t, 3, metadata, folder)
+			for i, g := range all.gateways {
+				insistRoom(t, g, "quiet", "Knock", fmt.Sprintf(`{"n":%d,"level":2}`, i+1))
+			}
+			shows(t, "quiet", seen{Knocks: 6}, all.gateways...)
+
+			p := &party{sent: map[string]bool{}, confirmed: map[string]bool{}, failures: map[string]int{}}
+			ctx, stop := context.WithCancel(t.Context())
+			var callers sync.WaitGroup
+			for i, g := range all.gateways {
+				for k := range 2 {
+					callers.Go(func() { p.enters(ctx, g, "busy", fmt.Sprintf("%c%d", 'a'+i, k)) })
+				}
+			}
+			for _, blow := range []func(){
+				func() { all.hosts[1].crash(t) },
+				func() {
+					all.links[2].Cut()
+					time.Sleep(time.Second) // shorter than its lease: it goes on writing alone
+					all.links[2].Heal()
+				},
+				func() {
+					if broker == nil {
+						return
+					}
+					broker.Kill()
+					time.Sleep(time.Second)
+					if err := broker.Start(within(t, time.Minute)); err != nil {
+						t.Error(err)
+					}
+				},
+				func() { all.hosts[2].Handler.Kill(); supervise(t, all.hosts[2].Handler) },
+				func() {
+					all.links[0].Cut()
+					time.Sleep(5 * time.Second) // longer: the others take it for gone
+					all.links[0].Heal()
+				},
+				func() { all.hosts[0].crash(t) },
+			} {
+				time.Sleep(1500 * time.Millisecond)
+				blow()
+			}
+			time.Sleep(2 * time.Second)
+			stop()
+			callers.Wait()
+			p.check(t, "busy", all.gateways)
+			shows(t, "quiet", seen{Knocks: 6}, all.gateways...)
+		})
+	}
 }

@@ -281,11 +281,7 @@ func (j *Journal) Transact(ctx context.Context, batch []journal.Append) []journa
 func (j *Journal) put(ctx context.Context, plans []*plan, whole bool) (map[actors.Ref]bool, error) {
 	slices.SortFunc(plans, func(a, b *plan) int { return a.Ref.Compare(b.Ref) })
 	moved := make(map[actors.Ref]bool, len(plans))
-	args, effects := arguments(plans, whole)
-	statement := appendSQL
-	if effects {
-		statement = appendEffectsSQL
-	}
+	statement, args := arguments(plans, whole)
 	err := j.write(ctx, statement, args, func(row []driver.Value) {
 		moved[plans[row[0].(int64)-1].Ref] = true
 	})

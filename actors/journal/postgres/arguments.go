@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"database/sql/driver"
+	"slices"
 
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/journal/internal/rules"
@@ -15,9 +16,9 @@ func values(list ...driver.Value) []driver.NamedValue {
 	return args
 }
 
-// arguments are the parameters of appendSQL for plans in the order of their streams, or, if any of them has effects, those
-// of appendEffectsSQL.
-func arguments(plans []*plan, whole bool) (args []driver.NamedValue, effects bool) {
+// arguments are the parameters of a statement that writes plans, which are in the order of their streams, and the cheapest
+// one that does: moveSQL if it can, appendEffectsSQL only if there are effects.
+func arguments(plans []*plan, whole bool) (statement string, args []driver.NamedValue) {
 	// The numbers are guesses that spare most of the growing.
 	n := 2 * len(plans)
 	text, number, small := 48*n, 12*n, 8*n
@@ -38,13 +39,12 @@ func arguments(plans []*plan, whole bool) (args []driver.NamedValue, effects boo
 		sType, sContent    = newArray(oidText, 0), newArray(oidText, 0)
 		sData, sSum        = newArray(oidBytea, 0), newArray(oidInt8, 0)
 		slot               int
-		required           int64 = -1
+		effects            bool
+		known              = !whole
 	)
-	if whole {
-		required = int64(len(plans))
-	}
 	for i, p := range plans {
 		slot = i + 1
+		known = known && p.expected > 0
 		services.text(p.Ref.Service)
 		ids.text(p.Ref.ID)
 		expected.int8(p.expected)
@@ -91,20 +91,32 @@ func arguments(plans []*plan, whole bool) (args []driver.NamedValue, effects boo
 			sSum.int8(int64(snapshot.Checksum(p.Ref)))
 		}
 	}
-	list := []driver.Value{
-		services.encode(), ids.encode(), expected.encode(), epoch.encode(), added.encode(),
-		cSlot.encode(), cCommand.encode(), cHash.encode(), cOutcome.encode(), cSequence.encode(),
+	heads := []driver.Value{services.encode(), ids.encode(), expected.encode(), epoch.encode(), added.encode()}
+	records := []driver.Value{cSlot.encode(), cCommand.encode(), cHash.encode(), cOutcome.encode(), cSequence.encode()}
+	events := []driver.Value{
 		eSlot.encode(), eSequence.encode(), eName.encode(), eType.encode(), eContent.encode(), eData.encode(),
 		eCommand.encode(), eContext.encode(), eSum.encode(),
+	}
+	snapshots := []driver.Value{
 		sSlot.encode(), sSequence.encode(), sType.encode(), sContent.encode(), sData.encode(), sSum.encode(),
-		required,
 	}
-	if effects {
-		kept := newKeeping()
-		for i, p := range plans {
-			kept.add(i+1, rules.KeepAll(p.Ref, p.Appends[:p.n]))
-		}
-		list = append(list, kept.encode()...)
+	switch {
+	case known && !effects && cSlot.n+sSlot.n == 0:
+		return moveSQL, values(slices.Concat(heads, events)...)
+	case known && !effects:
+		return moveKeptSQL, values(slices.Concat(heads, events, records, snapshots)...)
 	}
-	return values(list...), effects
+	required := int64(-1)
+	if whole {
+		required = int64(len(plans))
+	}
+	list := slices.Concat(heads, records, events, snapshots, []driver.Value{required})
+	if !effects {
+		return appendSQL, values(list...)
+	}
+	kept := newKeeping()
+	for i, p := range plans {
+		kept.add(i+1, rules.KeepAll(p.Ref, p.Appends[:p.n]))
+	}
+	return appendEffectsSQL, values(append(list, kept.encode()...)...)
 }

@@ -173,7 +173,7 @@ func (j *Journal) ListenDeltas(ctx context.Context, group string, rang func()) e
 	hangUp := func() { _ = listener.Close() } // a second time as a rule
 	defer func() {
 		hangUp()
-		for range listener.Notify { //nolint:revive // until the listener has ended
+		for range listener.Notify { // until the listener has ended
 		}
 	}()
 	defer context.AfterFunc(ctx, hangUp)()

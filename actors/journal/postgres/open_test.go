@@ -91,6 +91,27 @@ func TestOpensRace(t *testing.T) {
 	}
 }
 
+// TestTimeoutIsNotOfConnections appends for longer than one write may take.
+func TestTimeoutIsNotOfConnections(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second
+	j, err := postgres.Open(t.Context(), postgres.Config{URL: postgrestest.URL(t), Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	ref := actors.Ref{Service: "shop.Cart", ID: "c1"}
+	for began, n := time.Now(), int64(0); time.Since(began) < timeout+timeout/2; n++ {
+		r := j.Append(t.Context(), []journal.Append{{
+			Ref: ref, Expected: n, Epoch: 1, Command: fmt.Sprint(n), Events: []journal.Event{{Name: "added", Payload: actors.Payload{TypeURL: "t"}}},
+		}})[0]
+		if r.Status != journal.Committed {
+			t.Fatalf("append %d, %v after the first: %v, %v", n, time.Since(began), r.Status, r.Err)
+		}
+		time.Sleep(timeout / 40)
+	}
+}
+
 // TestOneCulprit lets the server object to single appends of a batch; the others are not harmed.
 func TestOneCulprit(t *testing.T) {
 	t.Parallel()

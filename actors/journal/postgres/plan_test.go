@@ -30,8 +30,8 @@ func TestPlans(t *testing.T) {
 	}
 	reads := len(statements)
 	statements = append(statements,
-		appendSQL, appendEffectsSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, putEachSQL, removeSQL,
-		putDeltasSQL, trimDeltasSQL)
+		appendSQL, appendEffectsSQL, moveSQL, moveKeptSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, putEachSQL,
+		removeSQL, putDeltasSQL, trimDeltasSQL)
 	uses := map[string]bool{}
 	for n, text := range statements {
 		forbidden := []string{"Seq Scan", "Bitmap", "Parallel"}

@@ -68,6 +68,47 @@ WITH s AS MATERIALIZED (
 ){effects}
 SELECT slot, 1 / CASE WHEN $26::int8 < 0 OR (SELECT count(*) FROM h) = $26 THEN 1 ELSE 0 END FROM h`
 
+// moveSQL is appendSQL for streams that are there already, for appends without effects, records and snapshots, which is
+// what most batches consist of: it takes a fourth less of the server's time, for an update neither probes the index twice
+// nor locks a row before it writes it, and what is not planned need not be started. moveKeptSQL writes records and
+// snapshots, too; a command that is recorded already breaks the key of commands. Rows are locked in the order of the
+// streams here, too: the planner looks one after the other up by its key or, while there are few, goes through all of
+// them in the order of the key.
+var (
+	moveSQL     = strings.ReplaceAll(moveText, "{kept}", "")
+	moveKeptSQL = strings.ReplaceAll(moveText, "{kept}", `, k AS (
+  INSERT INTO {schema}.commands (stream, command, hash, outcome, sequence)
+  SELECT h.stream, c.command, c.hash, c.outcome, c.sequence
+  FROM unnest($15::int4[], $16::text[], $17::bytea[], $18::bytea[], $19::int8[]) AS c(slot, command, hash, outcome, sequence)
+  JOIN h ON h.slot = c.slot
+), p AS (
+  INSERT INTO {schema}.snapshots (stream, sequence, type_url, content_type, data, checksum)
+  SELECT h.stream, p.sequence, p.type_url, p.content_type, p.data, p.checksum
+  FROM unnest($20::int4[], $21::int8[], $22::text[], $23::text[], $24::bytea[], $25::int8[])
+    AS p(slot, sequence, type_url, content_type, data, checksum)
+  JOIN h ON h.slot = p.slot
+  ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence, type_url = excluded.type_url,
+    content_type = excluded.content_type, data = excluded.data, checksum = excluded.checksum
+)`)
+)
+
+const moveText = `
+WITH h AS (
+  UPDATE {schema}.streams h SET sequence = s.expected + s.added, epoch = s.epoch, updated = now()
+  FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[]) WITH ORDINALITY
+    AS s(service, id, expected, epoch, added, slot)
+  WHERE h.service = s.service AND h.id = s.id AND h.sequence = s.expected AND h.epoch <= s.epoch
+  RETURNING h.stream, s.slot
+), e AS (
+  INSERT INTO {schema}.events (stream, sequence, name, type_url, content_type, data, command, context, checksum)
+  SELECT h.stream, e.sequence, e.name, e.type_url, e.content_type, e.data, e.command, e.context, e.checksum
+  FROM unnest($6::int4[], $7::int8[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[], $14::int8[])
+    WITH ORDINALITY AS e(slot, sequence, name, type_url, content_type, data, command, context, checksum, n)
+  JOIN h ON h.slot = e.slot
+  ORDER BY e.n
+){kept}
+SELECT slot FROM h`
+
 const fenceSQL = `
 INSERT INTO {schema}.streams AS h (service, id, sequence, epoch) VALUES ($1, $2, 0, greatest($3::int8, 1))
 ON CONFLICT (service, id) DO UPDATE SET epoch = greatest(h.epoch + 1, excluded.epoch), updated = now()

@@ -149,6 +149,12 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 		if !stop() || err != nil {
 			w.close()
 			made, err = nil, cmp.Or(err, context.Cause(ctx))
+			return
+		}
+		// The dialer's deadline was for connecting. The driver takes back none but its own.
+		if err = w.wire.SetDeadline(time.Time{}); err != nil {
+			w.close()
+			made = nil
 		}
 	}()
 	settings := fmt.Sprintf(`SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %[1]d;

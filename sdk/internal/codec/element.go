@@ -38,6 +38,8 @@ type Element[E any] struct {
 	Zero func() (E, error)
 	// Compare orders encodings: those of texts and numbers as these are ordered.
 	Compare func(a, b Raw) int
+	// Exact says that what is decoded is surely what was encoded, and may be left undone.
+	Exact bool
 	// Shared says that a decoded value cannot be changed by those who get it.
 	Shared bool
 	// Stable says why equal values might have different encodings, now or in other versions; nil if they have not. It is
@@ -84,6 +86,7 @@ func newElement[E any](jsonName string) (*Element[E], error) {
 			},
 			Zero:    zero[E],
 			Compare: p.compare,
+			Exact:   t.Kind() != reflect.Slice,
 			Shared:  t.Kind() != reflect.Slice,
 			Stable:  func() error { return nil },
 		}, nil

@@ -63,7 +63,7 @@ var Model = replicated.Entity[data]{
 // Two is the target of forwards and effects.
 var Two = replicated.Entity[counter]{
 	Service:  pkg + "CrdtTwo",
-	Commands: []replicated.Command[counter]{replicated.Handle(CallTwo, deletes)},
+	Commands: []replicated.Command[counter]{replicated.Handle(CallTwo, second)},
 }
 
 // Configured has settings of its own.
@@ -110,8 +110,7 @@ func ask(s replicated.Sender, e *Effect) {
 	replicated.Effect(s, CallTwo.On(e.GetId(), &Request{Id: e.GetId()}), options...)
 }
 
-// deletes takes a deletion, and answers nothing else.
-func deletes(_ context.Context, t *replicated.Turn[counter], in *Request) (*Response, error) {
+func second(_ context.Context, t *replicated.Turn[counter], in *Request) (*Response, error) {
 	for _, a := range in.GetActions() {
 		if a.GetDelete() != nil {
 			t.Delete()
