@@ -49,6 +49,7 @@ func (n *session) invoke(r *runtime.SubscribeActorEventsResponseInvokeRequestAlp
 	// Here and not in the goroutine: a deactivation that comes next must find the entity owned.
 	to.entities.Own(ref)
 	n.callbacks.Go(func() {
+		actors.GrowStack()
 		answer := n.command(to, ref, r)
 		if answer != nil {
 			n.send(answer, func() { n.inFlight.Add(-1) })

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/component/config"
 )
 
@@ -178,6 +179,7 @@ func (s *Server) register() *grpc.Server {
 }
 
 func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	actors.GrowStack()
 	began := time.Now()
 	resp, err := next(ctx, req)
 	if s.config.Observe != nil {

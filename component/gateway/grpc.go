@@ -73,6 +73,7 @@ func (g *Gateway) newGRPC() *grpc.Server {
 
 // native handles every gRPC call to the user function's services.
 func (g *Gateway) native(_ any, stream grpc.ServerStream) (err error) {
+	actors.GrowStack()
 	path, _ := grpc.MethodFromServerStream(stream)
 	m, err := g.routes.Load().native(path)
 	if err != nil {

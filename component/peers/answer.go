@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+
+	"github.com/dapr-entities/entities/actors/replica/slot"
 )
 
 // What goes over the wire: one method, whose messages are bytes, and two headers.
@@ -144,7 +146,7 @@ func (d *Direct) handle(_ any, ctx context.Context, decode func(any) error, _ gr
 		return nil, status.Error(codes.Unauthenticated, "the question is not the one that its proof is of")
 	}
 	header, _ := metadata.FromIncomingContext(ctx)
-	if self, member := d.config.Self(); !member || first(header, headerTo) != name(self) {
+	if !meant(ctx, d.config.Self, first(header, headerTo)) {
 		return nil, status.Error(codes.FailedPrecondition, "another member is meant: this one is new at its address, or has lost its slot")
 	}
 	d.mu.Lock()
@@ -165,6 +167,19 @@ func (d *Direct) handle(_ any, ctx context.Context, decode func(any) error, _ gr
 		}
 	}
 	return &message{out}, nil
+}
+
+// meant tells whether a question is for this process. Whoever is no member yet may become the one that is meant: others know
+// of a member a moment before it does itself.
+func meant(ctx context.Context, self func() (slot.Member, bool), target string) bool {
+	const moment, step = 500 * time.Millisecond, 10 * time.Millisecond
+	for range moment / step {
+		if m, member := self(); member || ctx.Err() != nil {
+			return name(m) == target
+		}
+		pause(ctx, step)
+	}
+	return false
 }
 
 func first(header metadata.MD, key string) string {

@@ -378,6 +378,65 @@ func TestDirectTLS(t *testing.T) {
 	}
 }
 
+// Certificates are read again, and a file that is being replaced does no harm.
+func TestCertificatesAreRenewed(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	f := &files{config: *a.member("cart")}
+	serial := func() *big.Int {
+		t.Helper()
+		f.at = time.Time{} // long ago
+		l, err := f.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.cert.Leaf.SerialNumber
+	}
+	was := serial()
+	whole, err := os.ReadFile(f.config.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.config.Cert, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if now := serial(); now.Cmp(was) != 0 {
+		t.Errorf("half a file is used: %s", now)
+	}
+	a.issue("cart", &x509.Certificate{SerialNumber: big.NewInt(99), DNSNames: []string{"cart"}, NotAfter: time.Now().Add(time.Hour)})
+	if now := serial(); now.Int64() != 99 {
+		t.Errorf("certificate %s is used, want the new one", now)
+	}
+}
+
+func BenchmarkAsk(b *testing.B) {
+	for name, config := range map[string]DirectConfig{"open": {}, "key": {Key: []byte("a key of sixteen bytes")}} {
+		b.Run(name, func(b *testing.B) {
+			self := slot.Member{Slot: 1, Epoch: 1}
+			config.Listen, config.Log, config.Self = "127.0.0.1:0", quiet, func() (slot.Member, bool) { return self, true }
+			d, err := NewDirect(config)
+			if err != nil {
+				b.Fatal(err)
+			}
+			self.Address = d.Address()
+			ctx, cancel := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { _ = d.Run(ctx, echo) })
+			defer running.Wait()
+			defer cancel()
+			request := make([]byte, 1000)
+			b.SetBytes(int64(len(request)))
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := d.Ask(ctx, self, request); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestDirectConfig(t *testing.T) {
 	t.Parallel()
 	self := func() (slot.Member, bool) { return slot.Member{}, false }

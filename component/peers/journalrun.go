@@ -98,16 +98,30 @@ func (j *Journal) read(ctx context.Context, rang <-chan struct{}, deliver func([
 		j.mu.Lock()
 		j.reads = err
 		j.mu.Unlock()
-		if n > 0 {
-			continue
+		switch {
+		case n >= many: // and there may be more
+		case n > 0:
+			pause(ctx, j.config.Poll/10)
+		default:
+			j.wait(ctx, rang)
 		}
-		timer := time.NewTimer(j.config.Poll)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-rang:
+	}
+}
+
+// many batches at once are a sign of more.
+const many = 200
+
+// wait for a bell or the next poll. All members ring, so it does not jump at every bell.
+func (j *Journal) wait(ctx context.Context, rang <-chan struct{}) {
+	timer := time.NewTimer(j.config.Poll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-rang:
+		if d := j.config.Poll/10 - time.Since(j.looked); d > 0 {
+			pause(ctx, d)
 		}
-		timer.Stop()
 	}
 }
 
@@ -130,6 +144,7 @@ func (j *Journal) look(ctx context.Context, cursors map[int64]cursor, deliver fu
 	ctx, cancel := context.WithTimeout(ctx, j.config.Timeout)
 	defer cancel()
 	now := time.Now()
+	j.looked = now
 	// Batches of an origin are gone after the retention, however long its cursor is kept.
 	maps.DeleteFunc(cursors, func(_ int64, c cursor) bool { return now.Sub(c.moved) > 5*j.config.Retention })
 	after := make(map[int64]int64, len(cursors)+1)

@@ -156,10 +156,9 @@ func (l *Link) take(message []byte) {
 	case len(message) >= question && message[0] == linkQuestion:
 		to := slot.Member{Slot: crdt.Slot(binary.LittleEndian.Uint16(message[1:])), Epoch: crdt.Epoch(binary.LittleEndian.Uint32(message[3:]))}
 		self, member := l.config.Self()
-		if !member || self.Slot != to.Slot || self.Epoch != to.Epoch {
-			return
+		if !member || name(self) == name(to) {
+			l.begin(name(to), message[7:question], message[question:])
 		}
-		l.begin(message[7:question], message[question:])
 	case len(message) >= answer && (message[0] == linkAnswer || message[0] == linkRefusal):
 		if binary.LittleEndian.Uint64(message[1:]) != l.origin {
 			return
@@ -178,8 +177,8 @@ func (l *Link) take(message []byte) {
 	}
 }
 
-// begin to answer a question from an origin with a number.
-func (l *Link) begin(from, request []byte) {
+// begin to answer a question, if it is for us, from an origin with a number.
+func (l *Link) begin(target string, from, request []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.answer == nil {
@@ -195,6 +194,9 @@ func (l *Link) begin(from, request []byte) {
 		defer func() { <-l.answers }()
 		ctx, cancel := context.WithTimeout(ctx, l.config.Timeout)
 		defer cancel()
+		if !meant(ctx, l.config.Self, target) {
+			return
+		}
 		kind := byte(linkAnswer)
 		body, err := answer(ctx, request)
 		if err == nil && len(body) > l.config.MaxMessage {

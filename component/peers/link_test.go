@@ -134,3 +134,31 @@ func FuzzTake(f *testing.F) {
 		})
 	})
 }
+
+// Whoever is asked before it knows that it is a member answers when it does.
+func TestAskedTooSoon(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	self := slot.Member{Slot: 4, Epoch: 2}
+	soon := func() (slot.Member, bool) { return self, time.Since(began) > 200*time.Millisecond }
+	late := func() (slot.Member, bool) { return slot.Member{}, false }
+	for name, test := range map[string]struct {
+		self func() (slot.Member, bool)
+		want bool
+	}{"soon": {soon, true}, "never": {late, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := meant(t.Context(), test.self, "4.2"); got != test.want {
+				t.Errorf("meant: %v", got)
+			}
+			if meant(t.Context(), test.self, "4.3") {
+				t.Error("another epoch is taken for this one")
+			}
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			if meant(over, late, "4.2") {
+				t.Error("meant without an end")
+			}
+		})
+	}
+}

@@ -33,8 +33,8 @@ func ports(t testing.TB, n int) []string {
 	return free
 }
 
-// start a program until the test ends.
-func start(t testing.TB, program string, args ...string) {
+// start a program until the test ends, or stop is called.
+func start(t testing.TB, program string, args ...string) (stop func()) {
 	t.Helper()
 	var log bytes.Buffer
 	cmd := exec.Command(program, args...)
@@ -43,13 +43,15 @@ func start(t testing.TB, program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait() // killed
 		if text := log.String(); t.Failed() {
 			t.Logf("%s:\n%s", filepath.Base(program), text[max(0, len(text)-5000):])
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // redis starts a server, and returns its address.
@@ -75,6 +77,13 @@ func redis(t testing.TB) string {
 // sidecar starts a daprd of one app with a pub/sub component, and returns a client of it.
 func sidecar(t testing.TB, kind string, metadata map[string]string) *daprapi.Client {
 	t.Helper()
+	client, _ := mortal(t, kind, metadata)
+	return client
+}
+
+// mortal starts a sidecar whose end and new beginning restart brings about.
+func mortal(t testing.TB, kind string, metadata map[string]string) (_ *daprapi.Client, restart func()) {
+	t.Helper()
 	program := filepath.Join(os.Getenv("ENTITIES_DAPR_BIN"), "daprd")
 	if _, err := os.Stat(program); err != nil || os.Getenv("ENTITIES_DAPR_BIN") == "" {
 		if os.Getenv("CI") == "true" {
@@ -93,10 +102,11 @@ func sidecar(t testing.TB, kind string, metadata map[string]string) *daprapi.Cli
 		t.Fatal(err)
 	}
 	p := ports(t, 4)
-	start(t, program, "--app-id", "cart", "--resources-path", resources, "--dapr-listen-addresses", "127.0.0.1",
+	args := []string{"--app-id", "cart", "--resources-path", resources, "--dapr-listen-addresses", "127.0.0.1",
 		"--dapr-http-port", p[0], "--dapr-grpc-port", p[1], "--dapr-internal-grpc-port", p[2],
 		"--dapr-internal-grpc-listen-address", "127.0.0.1", "--metrics-listen-address", "127.0.0.1",
-		"--metrics-port", p[3], "--enable-metrics=false", "--log-level", "info")
+		"--metrics-port", p[3], "--enable-metrics=false", "--log-level", "info"}
+	stop := start(t, program, args...)
 	client, err := daprapi.Dial(daprapi.Config{Endpoint: "127.0.0.1:" + p[1], Getenv: func(string) string { return "" }})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +115,10 @@ func sidecar(t testing.TB, kind string, metadata map[string]string) *daprapi.Cli
 	if err := client.WaitReady(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	return client
+	return client, func() {
+		stop()
+		stop = start(t, program, args...)
+	}
 }
 
 func topicBus(t testing.TB, client *daprapi.Client) *Topic {
@@ -157,6 +170,25 @@ func TestTopic(t *testing.T) {
 	}
 	if err := a.Publish(within(t), make([]byte, 512<<10+1)); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("one too big: %v", err)
+	}
+}
+
+// A sidecar that goes down and comes back is subscribed with again, and what is published then gets through.
+func TestTopicOutlivesItsSidecar(t *testing.T) {
+	t.Parallel()
+	with := map[string]string{"redisHost": redis(t), "consumerID": "{uuid}"}
+	client, restart := mortal(t, "pubsub.redis", with)
+	a, b := topicBus(t, client), topicBus(t, sidecar(t, "pubsub.redis", with))
+	hearsA, hearsB := deliver(t, a), deliver(t, b)
+	until(t, "both to be ready", func() bool { return a.Err() == nil && b.Err() == nil })
+	restart()
+	until(t, "the loss to be noticed", func() bool { return a.Err() != nil })
+	until(t, "both to be ready again", func() bool { return a.Err() == nil && b.Err() == nil })
+	for from, to := range map[*Topic]*ear{a: hearsB, b: hearsA} {
+		if err := from.Publish(within(t), []byte("after all")); err != nil {
+			t.Error(err)
+		}
+		until(t, "a batch", func() bool { _, ok := to.at("after all"); return ok })
 	}
 }
 

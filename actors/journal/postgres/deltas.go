@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net"
 	"time"
@@ -48,11 +49,19 @@ SELECT o.origin, (
   SELECT d.number FROM {schema}.deltas d WHERE d.grp = $1 AND d.origin = o.origin ORDER BY d.number DESC LIMIT 1)
 FROM o WHERE o.origin IS NOT NULL`
 
+// trimDeltasSQL removes some at a time, and returns how many.
 const trimDeltasSQL = `
-DELETE FROM {schema}.deltas d USING (
+WITH old AS MATERIALIZED (
   SELECT d.grp, d.origin, d.number FROM {schema}.deltas d WHERE d.at < clock_timestamp() - $1::int8 * interval '1 microsecond'
-  ORDER BY d.at LIMIT 5000 FOR UPDATE SKIP LOCKED) old
-WHERE d.grp = old.grp AND d.origin = old.origin AND d.number = old.number`
+  ORDER BY d.at LIMIT $2 FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM {schema}.deltas d USING old
+  WHERE d.grp = old.grp AND d.origin = old.origin AND d.number = old.number
+  RETURNING 1
+)
+SELECT count(*) FROM gone`
+
+const trimAtOnce = 5000
 
 const ringSQL = `SELECT pg_notify('entities_deltas', $1)`
 
@@ -143,8 +152,11 @@ func (j *Journal) LastDeltas(ctx context.Context, group string) (last map[int64]
 
 // TrimDeltas implements journal.Deltas.
 func (j *Journal) TrimDeltas(ctx context.Context, age time.Duration) error {
-	if err := j.change(ctx, trimDeltasSQL, values(age.Microseconds()), nothing); err != nil {
-		return fmt.Errorf("remove old deltas: %w", err)
+	for n := int64(trimAtOnce); n >= trimAtOnce; {
+		err := j.change(ctx, trimDeltasSQL, values(age.Microseconds(), int64(trimAtOnce)), func(row []driver.Value) { n = row[0].(int64) })
+		if err != nil {
+			return fmt.Errorf("remove old deltas: %w", err)
+		}
 	}
 	return nil
 }

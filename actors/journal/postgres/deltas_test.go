@@ -57,6 +57,7 @@ func TestDeltas(t *testing.T) {
 	write("g", 7, 2, "other", "other", "d") // once more, and one more
 	write("g", 3, 1, "x")
 	write("h", 7, 1, "elsewhere")
+	write("many", 1, 1, make([]string, 6000)...) // more than are removed at once
 	write("g", 3, 2)
 	for _, test := range []struct {
 		after map[int64]int64
@@ -103,7 +104,7 @@ func TestDeltas(t *testing.T) {
 	if err := j.TrimDeltas(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, group := range []string{"g", "h", "big"} {
+	for _, group := range []string{"g", "h", "big", "many"} {
 		if got := deltasOf(t, j, group, nil); len(got) != 0 {
 			t.Errorf("left of %s: %v", group, got)
 		}

@@ -137,6 +137,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		_, changed := a.State()
 		b := run(t, j)
 		lb := b.acquire()
+		joined := time.Now()
 		second := Member{Slot: 1, Epoch: 1}
 		is(t, "b", lb.Member(), second)
 		b.sees(2, first, second)
@@ -144,6 +145,9 @@ func TestMembersComeAndGo(t *testing.T) {
 		for a.View().ID != 2 {
 			_, changed := a.State()
 			<-changed
+		}
+		if took := time.Since(joined); took > time.Second {
+			t.Errorf("a hears of b after %s", took)
 		}
 		if a.View().Majority() != 2 || !a.View().Has(1, 1) || a.View().Has(1, 2) || a.View().Has(2, 1) {
 			t.Errorf("a's view is %+v", a.View())
