@@ -1,214 +1,20 @@
 package replica_test
 
 import (
-	"context"
-	"io"
-	"log/slog"
+	"fmt"
 	"slices"
-	"sync"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/actors/journal/memory"
 	"github.com/dapr-entities/entities/actors/replica"
-	"github.com/dapr-entities/entities/actors/replica/node"
-	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/crdt"
 	"github.com/dapr-entities/entities/crdt/crdttest"
 )
-
-// site is one node with its host and its user function.
-type site struct {
-	*bench
-	node    *node.Node
-	self    slot.Member
-	network *network
-	deliver func([]byte)
-	answer  func(context.Context, []byte) ([]byte, error)
-	cut     bool
-}
-
-// network joins sites, and says who the members are.
-type network struct {
-	mu      sync.Mutex
-	sites   []*site
-	view    uint64
-	absent  int // so many of the last ones are no members
-	changed chan struct{}
-}
-
-func (s *site) Standing() node.Standing {
-	n := s.network
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	at := node.Standing{Cluster: 1, Self: s.self, Valid: func() bool { return true }, View: n.view}
-	for _, o := range n.sites[:len(n.sites)-n.absent] {
-		at.Members = append(at.Members, o.self)
-	}
-	return at
-}
-
-func (s *site) Changed() <-chan struct{} {
-	s.network.mu.Lock()
-	defer s.network.mu.Unlock()
-	return s.network.changed
-}
-
-func (s *site) Refresh(context.Context) error              { return nil }
-func (s *site) Confirm(context.Context, slot.Member) error { return nil }
-
-// bus and peers of a site.
-type (
-	bus   struct{ *site }
-	peers struct{ *site }
-)
-
-func (b bus) Publish(_ context.Context, batch []byte) error {
-	b.network.mu.Lock()
-	defer b.network.mu.Unlock()
-	for _, o := range b.network.sites {
-		if o != b.site && !o.cut && !b.cut && o.deliver != nil {
-			o.deliver(batch)
-		}
-	}
-	return nil
-}
-
-func (b bus) Run(ctx context.Context, deliver func([]byte)) error {
-	b.network.mu.Lock()
-	b.deliver = deliver
-	b.network.mu.Unlock()
-	<-ctx.Done()
-	return nil
-}
-
-func (p peers) Ask(ctx context.Context, to slot.Member, request []byte) ([]byte, error) {
-	p.network.mu.Lock()
-	o := p.network.sites[to.Slot]
-	answer, cut := o.answer, o.cut || p.cut
-	p.network.mu.Unlock()
-	if cut || answer == nil {
-		return nil, errBroken
-	}
-	return answer(ctx, request)
-}
-
-func (p peers) Run(ctx context.Context, answer func(context.Context, []byte) ([]byte, error)) error {
-	p.network.mu.Lock()
-	p.answer = answer
-	p.network.mu.Unlock()
-	<-ctx.Done()
-	return nil
-}
-
-// sites runs so many nodes on one journal, inside a synctest bubble.
-func sites(t *testing.T, count int, test func(t *testing.T, s []*site)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		log := slog.New(slog.NewTextHandler(io.Discard, nil))
-		cells := memory.Open()
-		defer cells.Close()
-		n := &network{view: 1, changed: make(chan struct{})}
-		for k := range count {
-			n.sites = append(n.sites, &site{self: slot.Member{Slot: crdt.Slot(k), Epoch: 1}, network: n})
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var nodes, hosts sync.WaitGroup
-		run := func(group *sync.WaitGroup, ctx context.Context, run func(context.Context) error) {
-			group.Go(func() {
-				if err := run(ctx); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		below, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-		for _, s := range n.sites {
-			config := node.Config{Cells: cells, Membership: s, Partitions: 1}
-			if count > 1 {
-				config.Bus, config.Peers = bus{s}, peers{s}
-			}
-			node, err := node.New(config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			h, err := replica.New(replica.Config{Replicas: node, Log: log, Idle: time.Hour})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.node, s.bench = node, &bench{Host: h, T: t, author: &author{}}
-			s.serve()
-			run(&nodes, below, node.Run)
-			run(&hosts, ctx, h.Run)
-		}
-		defer func() {
-			cancel()
-			hosts.Wait()
-			stop()
-			nodes.Wait()
-		}()
-		test(t, n.sites)
-	})
-}
-
-// do has the user function of an entity say something, in one command.
-func (s *site) do(id string, n int, u *crdt.Update) {
-	s.Helper()
-	w := s.command(to(id, "Do"))
-	time.Sleep(time.Second) // others may be asked for what they know
-	in := s.stream(n)
-	in.says(s.T, replica.Answer{Kind: replica.Replied, Number: in.number(), Write: &replica.Write{Update: u}})
-	w.gets(true, "nothing")
-}
-
-// number of the last command.
-func (s *stream) number() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return int64(s.commands)
-}
-
-// settle waits until everybody knows everything.
-func settle() { time.Sleep(time.Minute / 4); synctest.Wait() }
-
-// told are the values and updates that a stream was told.
-func (s *stream) updates() []string {
-	synctest.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.told)
-}
-
-func (s *stream) wasTold(t *testing.T, want ...string) {
-	t.Helper()
-	if got := s.updates(); !slices.Equal(got, want) {
-		t.Errorf("the user function was told %q, want %q", got, want)
-	}
-}
-
-func set(u crdt.Update, cleared bool, removed, added string) *crdt.Update {
-	u.Cleared = cleared
-	for _, c := range removed {
-		u.Removed = append(u.Removed, crdttest.Element(string(c)))
-	}
-	for _, c := range added {
-		u.Added = append(u.Added, crdttest.Element(string(c)))
-	}
-	return &u
-}
-
-func orset(removed, added string) *crdt.Update {
-	return set(crdt.Update{Kind: crdt.ORSet}, false, removed, added)
-}
-
-func register(value string, clock crdt.Clock, custom int64) *crdt.Update {
-	return &crdt.Update{Kind: crdt.LWWRegister, Value: crdttest.Element(value), Clock: clock, Custom: custom}
-}
-
-func entry(key string, u *crdt.Update) []crdt.Entry {
-	return []crdt.Entry{{Key: crdttest.Element(key), Update: u}}
-}
 
 // What one user function says, that of another node is told, as what it lacks; its own is not.
 func TestOwnOpNotEchoed(t *testing.T) {
@@ -430,4 +236,82 @@ func TestTimeoutKeepsWriteAndStream(t *testing.T) {
 		say(replica.All).gets(true, "added")
 		s[2].stream(1).wants(t, crdt.GCounter, "counts 33")
 	})
+}
+
+// Whatever two user functions say, and whenever, each is told what a plain value can take, and both come to the same.
+func TestDeltaAppliesCleanlyToPlainValue(t *testing.T) {
+	t.Parallel()
+	for _, kind := range crdttest.Kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			sites(t, 2, func(t *testing.T, s []*site) {
+				run := 0
+				rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // rapid asks a testing.T for its deadline, which a bubble forbids
+					run++
+					talk(t, s, kind, fmt.Sprint("e", run))
+				})
+			})
+		})
+	}
+}
+
+// talk has the user functions of an entity say what is drawn, while others do.
+func talk(t *rapid.T, s []*site, kind crdt.Kind, id string) {
+	// One command is kept open at each, so that there is a session with a number to answer.
+	watches := []*caller{s[0].open(to(id, "Watch"), nil), s[1].open(to(id, "Watch"), nil)}
+	time.Sleep(time.Second)
+	streams := []*stream{s[0].latest(id), s[1].latest(id)}
+	for _, in := range streams {
+		in.says(s[0].T, accept(1))
+	}
+	open := make([][]int64, len(s)) // commands without an answer
+	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		k := rapid.IntRange(0, len(s)-1).Draw(t, "site")
+		switch in := streams[k]; rapid.SampledFrom([]string{"command", "answer", "answer", "wait"}).Draw(t, "step") {
+		case "command":
+			s[k].command(to(id, "Do"))
+			open[k] = append(open[k], in.number())
+		case "answer":
+			if len(open[k]) == 0 {
+				continue
+			}
+			n := rapid.IntRange(0, len(open[k])-1).Draw(t, "which")
+			synctest.Wait()
+			in.mu.Lock()
+			u := crdttest.DrawUpdate(t, kind, in.value)
+			in.mu.Unlock()
+			in.says(s[k].T, replica.Answer{Kind: replica.Replied, Number: open[k][n], Write: &replica.Write{Update: u}})
+			open[k] = slices.Delete(open[k], n, n+1)
+		case "wait":
+			time.Sleep(time.Duration(rapid.IntRange(1, 50).Draw(t, "ms")) * time.Millisecond)
+		}
+	}
+	for k, in := range streams {
+		for _, n := range open[k] {
+			in.says(s[k].T, replica.Answer{Kind: replica.Replied, Number: n})
+		}
+	}
+	time.Sleep(3 * time.Second)
+	synctest.Wait()
+	var values []string
+	for _, in := range streams {
+		for _, text := range in.updates() {
+			if strings.HasPrefix(text, "which cannot be") {
+				t.Errorf("a user function was told %q", in.updates())
+			}
+		}
+		in.mu.Lock()
+		values = append(values, in.value.String())
+		in.mu.Unlock()
+	}
+	if kind != crdt.Vote && !strings.Contains(values[0], "self ") && values[0] != values[1] {
+		t.Errorf("one user function has %s, the other %s", values[0], values[1])
+	}
+	for _, w := range watches {
+		w.cancel()
+	}
+	synctest.Wait()
+	for _, in := range streams {
+		in.says(s[0].T, replica.Answer{Kind: replica.CancelledToo, Number: 1})
+	}
 }
