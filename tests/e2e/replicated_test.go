@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -39,9 +40,7 @@ func (s *system) roomed(t *testing.T, options harness.HostOptions) (*system, *ha
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	metadata := map[string]string{"gatewayAddress": address, "slotTimeout": "3s"}
-	for k, v := range options.Metadata {
-		metadata[k] = v
-	}
+	maps.Copy(metadata, options.Metadata)
 	options.Metadata = metadata
 	options.Handler = harness.HandlerOptions{Package: fixture, Args: []string{"-rooms"}}
 	options.ActorTypes = []string{roomType}
