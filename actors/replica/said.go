@@ -343,7 +343,7 @@ func refused(c *call, a *Answer, cause error) (err error, broke bool) {
 	switch {
 	case errors.Is(cause, ErrReadOnly):
 		return &actors.Error{Code: actors.Unavailable, Cause: cause,
-			Message: fmt.Sprintf("%s to %s cannot write: %s; nothing came of it; try again", method, ref, ErrReadOnly)}, false
+			Message: fmt.Sprintf("%s to %s came to nothing: %s; try again", method, ref, ErrReadOnly)}, false
 	case errors.Is(cause, ErrDeleted):
 		return deleted(ref), false
 	case errors.As(cause, &known):

@@ -40,8 +40,9 @@ func (p picture) String() string {
 
 // The widths of columns.
 const (
-	nameWidth = 6
-	nodeWidth = 24
+	nameWidth  = 6
+	nodeWidth  = 26
+	stateWidth = 17
 )
 
 // pictures draws what the nodes show beside each other, a column for each, and marks where they differ.
@@ -76,8 +77,6 @@ func (p *printer) pictures(pictures []picture) {
 
 		p.line("  " + strings.Join(cells, " │ ") + mark)
 	}
-
-	p.line("")
 }
 
 func (p *printer) face(f face) string {
@@ -88,11 +87,11 @@ func (p *printer) face(f face) string {
 
 	switch {
 	case !f.known:
-		return p.paint(dim, pad("", nodeWidth))
+		return pad("", nodeWidth)
 	case f.online:
-		return p.paint(green, "● online        ") + pad(unread, nodeWidth-16)
+		return p.paint(green, pad("● online", stateWidth)) + pad(unread, nodeWidth-stateWidth)
 	default:
-		return p.paint(dim, "○ until "+f.seen.Local().Format(time.TimeOnly)) + pad("", 0) + p.paint("", pad(unread, nodeWidth-16))
+		return p.paint(dim, pad("○ seen "+f.seen.Local().Format(time.TimeOnly), stateWidth)) + pad(unread, nodeWidth-stateWidth)
 	}
 }
 

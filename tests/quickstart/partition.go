@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/samples/presence"
+	"github.com/dapr-entities/entities/tests/harness"
 )
 
 // What the nodes show, in the short form of pictures.
@@ -108,48 +109,76 @@ func (g *gathering) cutForLong() error {
 	}
 
 	cleo := presence.Person{Name: "Cleo"}
-	g.says(three, "Cleo says something", "Post", cleo)
+	g.print.note("Reading goes on. A write is refused, and the room's streams at this node end with it, for their handler had made the write.")
 
-	response, err := three.command(g.ctx, "Post", encode(cleo))
-	if err != nil {
-		return fmt.Errorf("post at %s: %w", three.name, err)
+	for _, step := range []struct {
+		what, command string
+		want          func(harness.Response) error
+	}{
+		{"Cleo looks", "Look", func(r harness.Response) error { _, err := viewIn(r); return err }},
+		{"Cleo says something", "Post", fails("cannot write", "try again")},
+	} {
+		g.says(three, step.what, step.command, cleo)
+
+		response, err := three.command(g.ctx, step.command, encode(cleo))
+		if err != nil {
+			return fmt.Errorf("%s at %s: %w", step.what, three.name, err)
+		}
+
+		g.print.response(response)
+
+		if err := step.want(response); err != nil {
+			return fmt.Errorf("%s at %s: unexpected reply: %w", step.what, three.name, err)
+		}
 	}
 
-	g.print.response(response)
+	return three.await(g.ctx, 10*time.Second, func(context.Context) error {
+		if _, err := g.here["Cleo"].view(); err == nil {
+			return errors.New("the stream of Cleo goes on after a write that was taken back")
+		}
 
-	if err := fails("cannot write", "try again")(response); err != nil {
-		return fmt.Errorf("post at %s: unexpected reply: %w", three.name, err)
-	}
-
-	g.print.note("Reading goes on:")
-	g.says(three, "Cleo looks", "Look", cleo)
-
-	if response, err = three.command(g.ctx, "Look", encode(cleo)); err != nil {
-		return fmt.Errorf("look at %s: %w", three.name, err)
-	}
-
-	g.print.response(response)
-
-	_, err = viewIn(response)
-
-	return err
+		return nil
+	})
 }
 
 // after lets the node back, and shows that nothing of either side is lost.
 func (g *gathering) after() error {
 	g.print.title("Node 3 is back")
-	g.print.note("It takes another slot and tells what it has. Ada has read one thing and not the two that she could not know of.")
-	g.nodes[2].heal()
+	g.print.note("It tells what it has, and its callers call again. Ada has read one thing and not the two that she could not know of.")
+	three := g.nodes[2]
+	three.heal()
 
 	began := time.Now()
+
+	if err := three.await(g.ctx, 30*time.Second, three.ready); err != nil {
+		return fmt.Errorf("%s does not come back: %w", three.name, err)
+	}
+
+	if err := errors.Join(g.comeAgain("Cleo"), g.comeAgain("Dan")); err != nil {
+		return err
+	}
 
 	if err := g.shows(reunited, reunited, reunited); err != nil {
 		return err
 	}
 
-	g.print.line(fmt.Sprintf("All nodes showed the same after %s.", time.Since(began).Round(100*time.Millisecond)))
+	g.print.line(fmt.Sprintf("\nAll nodes showed the same %s after node 3 was back.", time.Since(began).Round(100*time.Millisecond)))
 
 	return nil
+}
+
+// comeAgain is what a client does whose stream has ended.
+func (g *gathering) comeAgain(name string) error {
+	was := g.here[name]
+	was.close()
+
+	for i, host := range g.hosts {
+		if host == was {
+			g.hosts[i] = nil
+		}
+	}
+
+	return g.join(was.node, name, was.visit.Device)
 }
 
 // goOnTogether says what to try next.
