@@ -109,14 +109,14 @@ func (g *gathering) cutForLong() error {
 	}
 
 	cleo := presence.Person{Name: "Cleo"}
-	g.print.note("Reading goes on. A write is refused, and the room's streams at this node end with it, for their handler had made the write.")
+	g.print.note("A write is refused, and the room's streams at this node end with it, for their handler had made it. Reading goes on.")
 
 	for _, step := range []struct {
 		what, command string
 		want          func(harness.Response) error
 	}{
-		{"Cleo looks", "Look", func(r harness.Response) error { _, err := viewIn(r); return err }},
 		{"Cleo says something", "Post", fails("cannot write", "try again")},
+		{"Cleo looks", "Look", func(r harness.Response) error { _, err := viewIn(r); return err }},
 	} {
 		g.says(three, step.what, step.command, cleo)
 
