@@ -25,7 +25,7 @@ func (s *stage) startOurs(ctx context.Context, journal string, profile bool) (*s
 	}
 
 	if journal == "" {
-		journal = s.postgres.url("ours")
+		journal = s.postgres.URL("ours")
 	}
 
 	arguments := []string{"--logLevel", "warn"}

@@ -32,9 +32,9 @@ type pgbench struct {
 }
 
 func (s *stage) newPgbench(ctx context.Context, entities int) (*pgbench, error) {
-	binary, err := postgresTool("pgbench")
-	if err != nil {
-		return nil, err
+	binary := filepath.Join(s.postgres.Tools, "pgbench")
+	if _, err := exec.LookPath(binary); err != nil {
+		return nil, fmt.Errorf("the benchmark needs PostgreSQL's pgbench beside its server: %w", err)
 	}
 
 	if err := s.postgres.create(ctx, "pgbench", eventTable); err != nil {
@@ -88,7 +88,7 @@ func (p *pgbench) run(ctx context.Context, clients int, duration time.Duration) 
 
 	cmd := exec.CommandContext(ctx, p.binary,
 		"--no-vacuum", "--protocol=prepared", "--jobs=1", "--client="+strconv.Itoa(clients),
-		"--time="+strconv.Itoa(seconds), "--log", "--file=script.sql", p.stage.postgres.url("pgbench"),
+		"--time="+strconv.Itoa(seconds), "--log", "--file=script.sql", p.stage.postgres.URL("pgbench"),
 	)
 	cmd.Dir = p.folder
 
@@ -145,7 +145,7 @@ func parseLog(log io.Reader) (result, error) {
 
 // check counts the rows.
 func (p *pgbench) check(ctx context.Context) error {
-	db, err := sql.Open("postgres", p.stage.postgres.url("pgbench"))
+	db, err := sql.Open("postgres", p.stage.postgres.URL("pgbench"))
 	if err != nil {
 		return fmt.Errorf("count pgbench's rows: %w", err)
 	}

@@ -6,16 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
-	_ "github.com/lib/pq" // the driver
 	"golang.org/x/sys/unix"
 
 	"github.com/dapr-entities/entities/tests/harness"
@@ -24,82 +16,27 @@ import (
 // server is the PostgreSQL server that all rows write to, with a database for each system. Nothing is tuned, and what
 // is acknowledged is on disk.
 type server struct {
-	*harness.Process
+	*harness.Postgres
 
-	port   int
-	folder string
-	admin  *sql.DB
+	admin *sql.DB
 }
 
 // startPostgres makes a cluster of databases in a new folder inside data and serves it on loopback.
-func startPostgres(ctx context.Context, cluster *harness.Cluster, data string) (_ *server, err error) {
-	initdb, err := postgresTool("initdb")
+func startPostgres(ctx context.Context, cluster *harness.Cluster, data string) (*server, error) {
+	started, err := cluster.StartPostgres(ctx, harness.PostgresOptions{
+		Folder:   data,
+		Settings: []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on"},
+	})
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // it says what was tried
 	}
 
-	folder, err := os.MkdirTemp(data, "bench-postgres-")
+	admin, err := sql.Open("postgres", started.URL("postgres"))
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for Postgres: %w", err)
-	}
-
-	s := &server{folder: folder}
-
-	defer func() {
-		if err != nil {
-			_ = s.remove() // the first error says more, and the cluster ends the process
-		}
-	}()
-
-	credential, err := postgresUser(folder)
-	if err != nil {
-		return nil, err
-	}
-
-	files := filepath.Join(folder, "data")
-
-	create := exec.CommandContext(ctx, initdb, "-D", files, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
-	create.Dir = folder
-	create.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-
-	if output, err := create.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("make the databases: %w\n%s", err, output)
-	}
-
-	ports, err := harness.FreePorts(1)
-	if err != nil {
-		return nil, fmt.Errorf("start Postgres: %w", err)
-	}
-
-	s.port = ports[0]
-
-	if s.admin, err = sql.Open("postgres", s.url("postgres")); err != nil {
 		return nil, fmt.Errorf("open Postgres: %w", err)
 	}
 
-	s.Process, err = cluster.Start(ctx, harness.Command{
-		Name: "postgres",
-		Path: filepath.Join(filepath.Dir(initdb), "postgres"),
-		Args: []string{
-			"-D", files, "-p", strconv.Itoa(s.port),
-			"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-			"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on",
-			"-c", "max_connections=200",
-		},
-		Folder:     folder,
-		Credential: credential,
-		Ready:      func(ctx context.Context) error { return s.admin.PingContext(ctx) },
-	})
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the process itself
-	}
-
-	return s, nil
-}
-
-// url leads to a database. There is no password: the server listens on loopback and lives for minutes.
-func (s *server) url(database string) string {
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+	return &server{Postgres: started, admin: admin}, nil
 }
 
 // create makes a database and runs statements in it.
@@ -112,7 +49,7 @@ func (s *server) create(ctx context.Context, database string, statements ...stri
 		return nil
 	}
 
-	db, err := sql.Open("postgres", s.url(database))
+	db, err := sql.Open("postgres", s.URL(database))
 	if err != nil {
 		return fmt.Errorf("open database %s: %w", database, err)
 	}
@@ -167,64 +104,6 @@ func (s *server) version(ctx context.Context) (string, error) {
 	}
 
 	return version, nil
-}
-
-// remove deletes the files of a server that has ended.
-func (s *server) remove() error {
-	if err := os.RemoveAll(s.folder); err != nil {
-		return fmt.Errorf("remove Postgres's files: %w", err)
-	}
-
-	return nil
-}
-
-// postgresTool finds a program of the newest installed server; distributions keep them off the path.
-func postgresTool(name string) (string, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // the pattern is well formed
-	if len(found) > 0 {
-		return slices.MaxFunc(found, func(a, b string) int { return major(a) - major(b) }), nil
-	}
-
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("the benchmark needs PostgreSQL's server programs (apt install postgresql): %w", err)
-	}
-
-	return path, nil
-}
-
-// major is the version in a path such as /usr/lib/postgresql/15/bin/initdb.
-func major(path string) int {
-	n, _ := strconv.Atoi(strings.Split(path, "/")[4])
-
-	return n
-}
-
-// postgresUser gives the folder to a user that Postgres is willing to run as, and returns it; nil if we are one.
-func postgresUser(folder string) (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		if account, err = user.Lookup("nobody"); err != nil {
-			return nil, fmt.Errorf("find a user to run Postgres as: %w", err)
-		}
-	}
-
-	uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
-
-	if err := errors.Join(uidErr, gidErr); err != nil {
-		return nil, fmt.Errorf("read the ids of user %s: %w", account.Username, err)
-	}
-
-	if err := os.Chown(folder, int(uid), int(gid)); err != nil {
-		return nil, fmt.Errorf("give Postgres its folder: %w", err)
-	}
-
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
 // disk tells how many blocks of 8 KiB per second one writer brings to the disk under the folder, each with fdatasync.

@@ -249,9 +249,9 @@ func (s *stage) check(ctx context.Context, o options, rows []row, done map[strin
 	return errors.Join(errs...)
 }
 
-// close ends everything, Postgres last. It waits for its clients to leave, and we are one of them.
+// close ends everything, Postgres last.
 func (s *stage) close() error {
-	errs := make([]error, 0, len(s.systems)+3)
+	errs := make([]error, 0, len(s.systems)+2)
 
 	if s.postgres != nil {
 		errs = append(errs, s.postgres.admin.Close())
@@ -265,11 +265,5 @@ func (s *stage) close() error {
 		}
 	}
 
-	errs = append(errs, s.cluster.Close())
-
-	if s.postgres != nil {
-		errs = append(errs, s.postgres.remove())
-	}
-
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.cluster.Close())...)
 }

@@ -168,7 +168,7 @@ func (s *stage) startPlain(ctx context.Context) (*system, error) {
 		return nil, err //nolint:wrapcheck // it says what it did
 	}
 
-	store := fmt.Sprintf(statestore, s.postgres.url("plain"))
+	store := fmt.Sprintf(statestore, s.postgres.URL("plain"))
 
 	folder, err := s.resources("plain", map[string]string{"statestore.yaml": store})
 	if err != nil {

@@ -37,6 +37,7 @@ type Cluster struct {
 	mu        sync.Mutex
 	processes []*Process
 	names     map[string]int
+	folders   []string // outside of our own, to be removed
 	closed    bool
 }
 
@@ -195,9 +196,21 @@ func (c *Cluster) Close() error {
 
 	err := c.stop()
 
+	for _, folder := range c.folders {
+		err = errors.Join(err, os.RemoveAll(folder))
+	}
+
 	if c.temporary {
 		err = errors.Join(err, os.RemoveAll(c.config.Folder))
 	}
 
 	return err
+}
+
+// removes has Close remove a folder that is not inside ours.
+func (c *Cluster) removes(folder string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	c.folders = append(c.folders, folder)
 }

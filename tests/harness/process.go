@@ -27,7 +27,9 @@ type Command struct {
 	Ready Probe
 	// Within bounds the wait for Ready. Defaults to 30 s.
 	Within time.Duration
-	// Grace is how long Stop waits between SIGTERM and SIGKILL. Defaults to 10 s.
+	// End is what Stop sends. Defaults to SIGTERM.
+	End syscall.Signal
+	// Grace is how long Stop waits between End and SIGKILL. Defaults to 10 s.
 	Grace time.Duration
 	// Credential is the user to run as, nil for ours. Only root may name another.
 	Credential *syscall.Credential
@@ -230,9 +232,9 @@ func (l *run) kill() {
 	<-l.done
 }
 
-// Stop ends the process with SIGTERM, after Grace with SIGKILL, and waits for the end. Children that are left when it
-// has ended are killed. It returns an error if SIGKILL
-// was needed or ctx ended before; a process that ends with an exit status, whatever it is, has stopped.
+// Stop ends the process with End, which is SIGTERM for most, after Grace with SIGKILL, and waits for the end. Children that
+// are left when it has ended are killed. It returns an error if SIGKILL was needed or ctx ended before; a process that ends
+// with an exit status, whatever it is, has stopped.
 func (p *Process) Stop(ctx context.Context) error {
 	life := p.life()
 	if life == nil {
@@ -241,7 +243,7 @@ func (p *Process) Stop(ctx context.Context) error {
 
 	defer life.kill()
 
-	if err := p.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Signal(p.command.End); err != nil {
 		return err
 	}
 
@@ -252,7 +254,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	case <-life.done:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("stop %s: killed, for it was still running %s after SIGTERM", p.command.Name, p.command.Grace)
+		return fmt.Errorf("stop %s: killed, for it was still running %s after %s", p.command.Name, p.command.Grace, p.command.End)
 	case <-ctx.Done():
 		return fmt.Errorf("stop %s: killed: %w", p.command.Name, context.Cause(ctx))
 	}
@@ -312,6 +314,10 @@ func (c Command) withDefaults() Command {
 
 	if c.Within == 0 {
 		c.Within = 30 * time.Second
+	}
+
+	if c.End == 0 {
+		c.End = syscall.SIGTERM
 	}
 
 	if c.Grace == 0 {

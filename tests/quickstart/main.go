@@ -1,9 +1,14 @@
-// Command quickstart shows entities at work: it brings up Dapr, the entities component with a SQLite journal, and the
-// shopping cart of samples/cart, and goes shopping through Dapr's HTTP API. It exits with 0 only if every reply was as
-// expected.
+// Command quickstart shows entities at work: it brings up Dapr, the entities component and one of the samples, and uses it
+// as an application would. It exits with 0 only if every reply was as expected.
 //
-//	make run     shows it, prints what to go on with, and stays up until Ctrl-C
-//	make demo    shows it and ends
+//	make run                     shows it, prints what to go on with, and stays up until Ctrl-C
+//	make demo                    shows it and ends
+//	make run SAMPLE=presence     shows another sample
+//
+//	main.go, print.go                       what the samples have in common
+//	cart.go, shopping.go                    cart: one node, with a journal in SQLite
+//	nodes.go, watcher.go, columns.go,
+//	presence.go, partition.go               presence: three nodes that share a PostgreSQL, one of which is cut off
 package main
 
 import (
@@ -12,39 +17,64 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
-const (
-	// actorType is the simple name of the cart's service, shop.v1.ShoppingCart.
-	actorType = "ShoppingCart"
+// sample is one that can be shown.
+type sample struct {
+	// handler is the package of its command.
+	handler string
+	// show brings it up, tells its story up to the first surprise, and stays if it is asked to.
+	show func(ctx context.Context, cluster *harness.Cluster, p *printer, stay bool) error
+}
 
-	cartPackage = "samples/cart/cmd/cart"
-)
+var samples = map[string]sample{
+	"cart":     {handler: cartPackage, show: showCart},
+	"presence": {handler: presencePackage, show: showPresence},
+}
+
+// options are the flags.
+type options struct {
+	sample        string
+	stay, verbose bool
+}
 
 func main() {
-	stay := flag.Bool("stay", false, "stay up until Ctrl-C")
-	verbose := flag.Bool("verbose", false, "show what all processes print")
+	var o options
+
+	flag.StringVar(&o.sample, "sample", "cart", "what to show: "+names())
+	flag.BoolVar(&o.stay, "stay", false, "stay up until Ctrl-C")
+	flag.BoolVar(&o.verbose, "verbose", false, "show what all processes print")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := run(ctx, os.Stdout, *stay, *verbose); err != nil {
+	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
+func names() string { return strings.Join(slices.Sorted(maps.Keys(samples)), ", ") }
+
 // run returns only after everything that it started has ended.
-func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
-	dapr, err := prepare(ctx, out)
+func run(ctx context.Context, out io.Writer, o options) (err error) {
+	chosen, known := samples[o.sample]
+	if !known {
+		return fmt.Errorf("there is no sample %q to show; choose one of %s", o.sample, names())
+	}
+
+	dapr, err := prepare(ctx, out, o.sample, chosen.handler)
 	if err != nil {
 		return err
 	}
@@ -55,7 +85,7 @@ func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
 	}
 
 	config := harness.ClusterConfig{Folder: folder, Progress: out, Dapr: dapr}
-	if verbose {
+	if o.verbose {
 		config.Output = os.Stderr
 	}
 
@@ -74,41 +104,23 @@ func run(ctx context.Context, out io.Writer, stay, verbose bool) (err error) {
 		}
 
 		err = fmt.Errorf("%w\n\nWhat the processes said is in %s.\n"+
-			"Run it again with -verbose to see it as it comes: go run ./tests/quickstart -verbose",
-			err, filepath.Join(folder, "log"))
+			"Run it again with -verbose to see it as it comes: go run ./tests/quickstart -sample %s -verbose",
+			err, filepath.Join(folder, "log"), o.sample)
 	}()
 
-	p := newPrinter(out)
-
-	host, err := bringUp(ctx, cluster, p)
-	if err != nil {
-		return err
-	}
-
-	shop := shopping{ctx: ctx, print: p, dapr: host.Daprd.Client, cart: host.Handler.Process}
-	if err := shop.tell(); err != nil {
-		return err
-	}
-
-	if !stay {
-		return nil
-	}
-
-	p.goOn(host)
-
-	return watch(ctx, p, host)
+	return chosen.show(ctx, cluster, newPrinter(out), o.stay)
 }
 
 // prepare builds everything that has to be built before anything is started, and says so.
-func prepare(ctx context.Context, out io.Writer) (harness.Binaries, error) {
+func prepare(ctx context.Context, out io.Writer, name, handler string) (harness.Binaries, error) {
 	dapr, err := harness.Dapr(ctx, out)
 	if err != nil {
 		return harness.Binaries{}, err
 	}
 
-	fmt.Fprintln(out, "Building the component and the cart (a minute or two the first time).")
+	fmt.Fprintf(out, "Building the component and the sample %s (a minute or two the first time).\n", name)
 
-	for _, program := range []string{harness.ComponentPackage, cartPackage} {
+	for _, program := range []string{harness.ComponentPackage, handler} {
 		if _, err := harness.Build(ctx, program); err != nil {
 			return harness.Binaries{}, err
 		}
@@ -117,53 +129,15 @@ func prepare(ctx context.Context, out io.Writer) (harness.Binaries, error) {
 	return dapr, nil
 }
 
-// bringUp starts everything, in the order in which it is needed.
-func bringUp(ctx context.Context, cluster *harness.Cluster, p *printer) (*harness.Host, error) {
-	p.title("Bringing up Dapr, the entities component and the shopping cart")
-
-	placement, err := cluster.StartPlacement(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	p.started("placement", placement.Address, "Dapr's actor placement")
-
-	ports, err := harness.FreePorts(1)
-	if err != nil {
-		return nil, err
-	}
-
-	host, err := cluster.StartHost(ctx, harness.HostOptions{
-		Name:       "shop",
-		AppID:      "shop",
-		Placement:  placement.Address,
-		ActorTypes: []string{actorType},
-		Metadata:   map[string]string{"gatewayAddress": fmt.Sprintf("127.0.0.1:%d", ports[0])},
-		Handler:    harness.HandlerOptions{Package: cartPackage, Name: "cart"},
-		Component:  harness.ComponentOptions{Name: "entities"},
-		Daprd:      harness.DaprdOptions{Name: "daprd"},
-	})
-	if err != nil {
-		return nil, err
-	}
-
-	p.started("cart", host.Handler.Address, "your handlers: samples/cart")
-	p.started("entities", host.Component.Options.Socket(), "the component, with its journal in SQLite")
-	p.started("daprd", host.Daprd.Base, "the Dapr sidecar")
-	p.started("gateway", host.Gateway, "the component's own door, for callers without Dapr")
-
-	return host, nil
-}
-
-// watch returns nil when the person has had enough, and an error when a process ends before that.
-func watch(ctx context.Context, p *printer, host *harness.Host) error {
+// supervise returns nil when the person has had enough, and an error when a process ends before that. Handlers may: they
+// are started again.
+func supervise(ctx context.Context, p *printer, host *harness.Host) error {
 	for {
 		select {
 		case <-ctx.Done():
-			p.line("\nStopping.")
 			return nil
 		case <-host.Daprd.Exited():
-			return fmt.Errorf("daprd ended: %w", host.Daprd.Wait(ctx))
+			return fmt.Errorf("%s ended: %w", host.Daprd.Name(), host.Daprd.Wait(ctx))
 		case <-host.Component.Exited():
 			return fmt.Errorf("the entities component ended: %w", host.Component.Wait(ctx))
 		case <-host.Handler.Exited():
@@ -176,7 +150,7 @@ func watch(ctx context.Context, p *printer, host *harness.Host) error {
 				return err
 			}
 
-			p.line(fmt.Sprintf("cart ended; started again as process %d", host.Handler.Pid()))
+			p.line(fmt.Sprintf("%s ended; started again as process %d", host.Handler.Name(), host.Handler.Pid()))
 		}
 	}
 }
