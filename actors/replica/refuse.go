@@ -91,7 +91,7 @@ func refused(c *call, a *Answer, cause error) (broke bool, err error) {
 	switch {
 	case errors.Is(cause, ErrReadOnly):
 		return false, &actors.Error{Code: actors.Unavailable, Cause: cause,
-			Message: fmt.Sprintf("%s to %s cannot write: %s; nothing came of it; try again", method, ref, ErrReadOnly)}
+			Message: fmt.Sprintf("%s to %s came to nothing: %s; try again", method, ref, ErrReadOnly)}
 	case errors.Is(cause, ErrDeleted):
 		return false, deleted(ref)
 	case errors.As(cause, &known):

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -124,6 +125,17 @@ func TestFencedProcessHandsOnItsWrites(t *testing.T) {
 	c.runFor(2*seatTTL + time.Second)
 	if err := a.replica.Update(plus(1), replica.Local, nil); err == nil {
 		t.Error("a process without a slot writes")
+	}
+	// It may still be read, also by somebody who comes when it has seen that its slot is gone.
+	c.nodes[0].seat = nil
+	c.nodes[0].stand(Standing{Cluster: 1, View: c.seats.view, Members: c.seats.members()})
+	a.close()
+	a = c.open(c.nodes[0], "count")
+	if got := a.value().Increment; got != 5 {
+		t.Errorf("a process without a slot reads %d", got)
+	}
+	if err := a.replica.Update(plus(1), replica.Local, nil); !errors.Is(err, replica.ErrReadOnly) {
+		t.Errorf("a process without a slot writes to what it has just opened: %v", err)
 	}
 	clear(c.severed)
 	c.nodes[0].storeCut = false

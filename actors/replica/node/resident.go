@@ -124,7 +124,8 @@ func (p *partition) open(ref actors.Ref, o *opener) {
 		p.activate(ref, o)
 	case r.handle != nil || r.opener != nil:
 		p.fail(o, errInUse)
-	case r.phase == phaseLive && !r.behind && !r.state.Deleted():
+	case r.phase == phaseLive && !r.state.Deleted() && (!r.behind || p.at.Valid == nil):
+		// A process without a slot can be read, as long as that lasts.
 		p.unidle(r)
 		p.opened(r, o)
 	default:
