@@ -23,9 +23,8 @@ type sealing struct {
 	deadline time.Time
 	waiting  []slot.Member
 	asking   map[identity]bool
-	// delta and receipt are what the base that is being written seals.
-	delta   *crdt.Delta
-	receipt receipt
+	// delta is what the base that is being written seals.
+	delta *crdt.Delta
 }
 
 type sealStep uint8
@@ -194,8 +193,7 @@ func (p *partition) writeSeal(r *resident, s *sealing) {
 		return
 	}
 	s.step = sealWrite
-	s.receipt = receipt{p.now, rc}
-	r.receipts = append(r.receipts[:len(r.receipts):len(r.receipts)], s.receipt)
+	r.receipts = append(r.receipts[:len(r.receipts):len(r.receipts)], receipt{p.now, identity{s.slot, s.through}, rc})
 	p.writeBase(r, r.state.Generation(), state.Full().AppendBinary(nil))
 }
 

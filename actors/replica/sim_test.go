@@ -86,6 +86,7 @@ type simNode struct {
 	crashing    int
 	pausedUntil time.Time
 	storeCut    bool
+	lost        bool // its slot, once at least
 	flushing    bool
 	flushAt     time.Time
 	store       store
