@@ -36,6 +36,8 @@ type sim struct {
 	stops            []func()
 	published, asked int
 	sealings, folds  int
+	sealedBy         map[identity]int // place
+	muted            map[requestKind]bool
 	kinds            map[requestKind]int
 	trace            func(format string, args ...any)
 }
@@ -103,7 +105,9 @@ func newSim(seed uint64) *sim {
 		cells:   map[string]journal.Cell{},
 		severed: map[[2]int]bool{},
 		kinds:   map[requestKind]int{},
-		trace:   func(string, ...any) {},
+
+		sealedBy: map[identity]int{},
+		trace:    func(string, ...any) {},
 		config: NodeConfig{
 			Partitions: 2, Round: 3 * time.Second, TailBytes: 120, ChunkBytes: 100, FoldPrecedence: 300 * time.Millisecond,
 			DepartureSpread: time.Second, IdleTime: 2 * time.Second, RetryMax: 2 * time.Second, AskTimeout: time.Second,
@@ -160,6 +164,7 @@ func (s *sim) start(place int) *simNode {
 	n.config.Observer.Sealed = func(ref actors.Ref, sl crdt.Slot, e crdt.Epoch) {
 		s.trace("%v: node %d has sealed %s up to %d.%d", s.stamp(), n.place, ref, sl, e)
 		s.sealings++
+		s.sealedBy[identity{sl, e}] = n.place
 	}
 	n.config.Observer.Folded = func(actors.Ref, int) { s.folds++ }
 	n.store = store{limits: n.config.Limits, chunk: n.config.ChunkBytes}
@@ -390,6 +395,10 @@ func (s *sim) ask(from *simNode, part int, a ask) {
 			panic(err)
 		}
 		s.kinds[q.kind]++
+		if s.muted[q.kind] {
+			fail()
+			return
+		}
 		var answer []byte
 		to.input(int(q.partition), func(p *partition) { answer = p.answer(q).append(nil) })
 		if to.dead || s.severed[[2]int{to.place, from.place}] || s.chance(s.faults.askLoss) {

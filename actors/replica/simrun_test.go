@@ -24,6 +24,9 @@ func simulate(t testing.TB, seed uint64) *sim {
 	if *seedFlag != 0 {
 		s.trace = func(format string, args ...any) { t.Logf(format, args...) }
 	}
+	// With a long spread it is the barrier of a sealing that has to store what dead members left behind.
+	s.config.DepartureSpread = []time.Duration{time.Second, 20 * time.Second}[s.random.IntN(2)]
+	s.config.SealAfter = []time.Duration{50 * time.Millisecond, 500 * time.Millisecond}[s.random.IntN(2)]
 	h := newHistory()
 	places := 2 + s.random.IntN(3)
 	for place := range places {
