@@ -21,8 +21,21 @@ const contentCloudEvent = "application/cloudevents+json"
 // Publish gives a CloudEvent in its JSON form to a topic. Errors are *actors.Error; after one it may have been published
 // all the same.
 func (c *Client) Publish(ctx context.Context, pubsub, topic string, event []byte) error {
+	return c.publish(ctx, pubsub, topic, event, contentCloudEvent)
+}
+
+// contentBytes is the one type whose bytes daprd hands over as they were given.
+const contentBytes = "application/octet-stream"
+
+// Send gives bytes to a topic, which Receive gets as they are. Errors are *actors.Error; after one they may have been
+// published all the same.
+func (c *Client) Send(ctx context.Context, pubsub, topic string, data []byte) error {
+	return c.publish(ctx, pubsub, topic, data, contentBytes)
+}
+
+func (c *Client) publish(ctx context.Context, pubsub, topic string, data []byte, contentType string) error {
 	_, err := c.dapr.PublishEvent(ctx, &runtime.PublishEventRequest{
-		PubsubName: pubsub, Topic: topic, Data: event, DataContentType: contentCloudEvent,
+		PubsubName: pubsub, Topic: topic, Data: data, DataContentType: contentType,
 	})
 	if err == nil {
 		return nil
@@ -82,6 +95,14 @@ func (c *Client) Subscribe(
 		}
 		wait = min(2*wait, resubscribeMax)
 	}
+}
+
+// Receive hands over what Send gives to a topic, as Subscribe does. Every message counts as handled.
+func (c *Client) Receive(ctx context.Context, pubsub, topic string, handle func(data []byte), state func(error)) error {
+	return c.Subscribe(ctx, pubsub, topic, func(_ context.Context, m Message) error {
+		handle(m.Data)
+		return nil
+	}, state)
 }
 
 // receive is one subscription, from its beginning to its end.

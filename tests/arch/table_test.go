@@ -98,7 +98,7 @@ var table = []row{
 	},
 	{
 		folders: []string{"component/peers/..."},
-		imports: []string{"actors", "actors/feed", "actors/replica/...", "actors/journal/daprstate", "crdt"},
+		imports: []string{"actors", "actors/journal", "actors/feed", "actors/replica/...", "actors/journal/daprstate", "crdt"},
 		why:     "ways out look inward only",
 	},
 	{

@@ -18,7 +18,7 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-const newest = 2
+const newest = 3
 
 // sql fills in the schema and the bytes of a page.
 func (j *Journal) sql(text string) string {

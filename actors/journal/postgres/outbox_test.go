@@ -86,6 +86,15 @@ func TestLostReplyOfAChange(t *testing.T) {
 			}
 			return len(list) == 2
 		}, journal.ErrConflict},
+		{"put deltas", "INSERT INTO \"odd \"\"name\"\"\".deltas", func(ctx context.Context, j kept) error {
+			return j.PutDeltas(ctx, "g", 1, 1, [][]byte{[]byte("a"), []byte("b")})
+		}, func(t *testing.T, j kept) bool {
+			got := deltasOf(t, j, "g", nil)
+			if len(got) != 0 && (len(got) != 2 || got[0] != "1/1:a" || got[1] != "1/2:b") {
+				t.Errorf("deltas %v", got)
+			}
+			return len(got) == 2
+		}, nil},
 	} {
 		for _, how := range []loss{lossFIN, lossRST, lossBlackhole, lossLate, lossRequest} {
 			t.Run(test.name+"/"+string(how), func(t *testing.T) {

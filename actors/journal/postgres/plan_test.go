@@ -30,7 +30,8 @@ func TestPlans(t *testing.T) {
 	}
 	reads := len(statements)
 	statements = append(statements,
-		appendSQL, appendEffectsSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, putEachSQL, removeSQL)
+		appendSQL, appendEffectsSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, putEachSQL, removeSQL,
+		putDeltasSQL, trimDeltasSQL)
 	uses := map[string]bool{}
 	for n, text := range statements {
 		forbidden := []string{"Seq Scan", "Bitmap", "Parallel"}
@@ -77,7 +78,7 @@ func TestPlans(t *testing.T) {
 	}
 	for _, index := range []string{
 		"events_order", "events_pkey", "streams_stream", "streams_pkey", "commands_pkey", "cells_pkey", "effects_pkey", "effects_key",
-		"effects_order", "effects_fresh", "effects_waiting", "effects_holding", "effects_delayed", "effects_parked",
+		"effects_order", "effects_fresh", "effects_waiting", "effects_holding", "effects_delayed", "effects_parked", "deltas_pkey", "deltas_at",
 	} {
 		if !uses[index] {
 			t.Errorf("nothing uses the index %s", index)

@@ -29,6 +29,7 @@ type Journal struct {
 	heads, last, page, load, list *sql.Stmt
 	due, parked, tail, blocked    *sql.Stmt
 	cell, cells                   *sql.Stmt
+	deltas, lastDeltas, ring      *sql.Stmt
 
 	unlucky sync.Mutex // see patience
 
@@ -89,6 +90,7 @@ func (j *Journal) queries() []prepared {
 		{&j.heads, headsSQL}, {&j.last, lastSQL}, {&j.page, pageSQL}, {&j.load, loadSQL}, {&j.list, listSQL},
 		{&j.due, dueSQL}, {&j.parked, parkedSQL}, {&j.tail, tailSQL}, {&j.blocked, blockedSQL},
 		{&j.cell, cellSQL}, {&j.cells, cellsSQL},
+		{&j.deltas, deltasSQL}, {&j.lastDeltas, lastDeltasSQL}, {&j.ring, ringSQL},
 	}
 }
 

@@ -73,6 +73,15 @@ func (p *proxy) url(direct string) string {
 	return u.String()
 }
 
+// cut ends all connections that there are.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
 // lose arms the proxy for the next statement whose text contains match.
 func (p *proxy) lose(match string, how loss) {
 	p.mu.Lock()

@@ -43,7 +43,7 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("id %s, %v", id, err)
 		}
 		var version string
-		if err := db.QueryRow("SELECT value FROM " + schema + ".meta WHERE key = 'version'").Scan(&version); err != nil || version != "2" {
+		if err := db.QueryRow("SELECT value FROM " + schema + ".meta WHERE key = 'version'").Scan(&version); err != nil || version != "3" {
 			t.Errorf("version %s, %v", version, err)
 		}
 		l, err := j.Load(t.Context(), old)

@@ -24,7 +24,8 @@ type core struct {
 	group, newest groupCell
 	cells         map[crdt.Slot]*sighting
 	stale         bool
-	readAt        time.Time // of the next look
+	readAt        time.Time // when everything is read again,
+	lookAt        time.Time // and when the group's cell alone: there it shows that somebody came or went
 
 	phase   phase
 	mine    Member
@@ -35,7 +36,8 @@ type core struct {
 	leaving bool
 	retryAt time.Time
 	fatal   error
-	problem error // why it is no member, or may not stay one
+	problem error // why it is no member
+	trouble error // what came of the last step, if that was nothing
 	damage  error // of cells that others do without
 }
 
@@ -65,8 +67,9 @@ type do uint8
 const (
 	doWait do = iota // until step.until
 	doRead           // the group's cell, then all slots'
+	doLook           // the group's cell
 	doPut            // a slot's cell
-	doView           // the group's cell
+	doView           // the group's cell, too
 	doStop
 )
 
@@ -126,6 +129,8 @@ func (c *core) next(now time.Time) step {
 		return c.put(c.mine.Slot, c.version, c.held(c.mine.Epoch), "")
 	case !now.Before(c.readAt):
 		return step{do: doRead, floor: c.group.version}
+	case !now.Before(c.lookAt) && !c.leaving:
+		return step{do: doLook, floor: c.group.version}
 	case c.leaving:
 		return c.leave()
 	case c.phase == out:
@@ -133,7 +138,7 @@ func (c *core) next(now time.Time) step {
 	case c.phase == taken:
 		return c.changeView()
 	}
-	until := c.readAt
+	until := c.lookAt
 	for _, n := range c.numbers() {
 		s := c.cells[n]
 		if dies := c.dies(n, s); !dies.IsZero() && !now.Before(dies) {
@@ -204,7 +209,7 @@ func (c *core) gone(m Member) bool {
 
 // acquire takes the lowest slot that is free.
 func (c *core) acquire(now time.Time) step {
-	until := c.readAt
+	until := c.lookAt
 	for i := range c.slots {
 		n := crdt.Slot(i)
 		s := c.cells[n]
@@ -278,4 +283,4 @@ func (c *core) fail(err error) {
 }
 
 // report what is wrong, nil if nothing is.
-func (c *core) report() error { return errors.Join(c.problem, c.damage) }
+func (c *core) report() error { return errors.Join(c.problem, c.trouble, c.damage) }

@@ -88,12 +88,12 @@ func (g *Group) carryOut(ctx context.Context, s step) (r result) {
 	ctx, cancel := context.WithTimeout(ctx, g.config.TTL/6)
 	defer cancel()
 	r.began = time.Now()
-	if s.do != doRead {
+	if s.do == doPut || s.do == doView {
 		r.version, r.err = g.config.Cells.Put(ctx, s.cell)
 		return r
 	}
 	// The group first: whoever was in its view had a slot by then.
-	if r.group, r.err = g.config.Cells.Cell(ctx, groupKey(g.config.Group)); r.err != nil {
+	if r.group, r.err = g.config.Cells.Cell(ctx, groupKey(g.config.Group)); r.err != nil || s.do == doLook {
 		return r
 	}
 	r.slots, r.err = list(ctx, g.config.Cells, slotPrefix(g.config.Group))

@@ -1,7 +1,6 @@
 package slot
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,17 +21,25 @@ var (
 
 // done tells what came of the last step.
 func (c *core) done(s step, r result, now time.Time) {
-	if s.do == doRead && r.err == nil {
+	switch {
+	case r.err != nil:
+	case s.do == doRead:
 		r.err = c.saw(s, r, now)
+	case s.do == doLook:
+		r.err = c.looked(s, r, now)
 	}
 	switch {
 	case errors.Is(r.err, journal.ErrConflict):
 		c.stale = true
 		return
 	case r.err != nil: // whether a Put took effect is for the next look to tell
-		c.stale, c.retryAt, c.problem = true, now.Add(c.ttl()/30), cmp.Or(c.fatal, r.err)
+		c.stale, c.retryAt = true, now.Add(c.ttl()/30)
+		if c.fatal == nil {
+			c.trouble = r.err
+		}
 		return
 	}
+	c.trouble = nil
 	switch s.do {
 	case doPut:
 		c.didPut(s, r, now)
@@ -43,9 +50,6 @@ func (c *core) done(s step, r result, now time.Time) {
 			c.enter()
 		}
 	default:
-	}
-	if c.phase == in {
-		c.problem = nil
 	}
 }
 
@@ -115,10 +119,26 @@ func (c *core) saw(s step, r result, now time.Time) error {
 			return c.fatal
 		}
 	}
-	c.group, c.cells, c.stale, c.readAt = groupCell{g, r.group.Version}, cells, false, now.Add(c.ttl()/3)
+	c.group, c.cells, c.stale = groupCell{g, r.group.Version}, cells, false
+	c.readAt, c.lookAt = now.Add(c.ttl()/3), now.Add(c.ttl()/15)
 	c.damage = errors.Join(damage...)
 	c.heard(c.group)
 	c.judge()
+	return nil
+}
+
+// looked at the group's cell. Whatever is new there is read again with the slots.
+func (c *core) looked(s step, r result, now time.Time) error {
+	g, err := decodeGroup(r.group)
+	if err != nil {
+		return err
+	}
+	c.lookAt = now.Add(c.ttl() / 15)
+	if r.group.Version < s.floor {
+		c.stale = true
+		return nil
+	}
+	c.heard(groupCell{g, r.group.Version})
 	return nil
 }
 

@@ -163,7 +163,7 @@ func (w *world) delay() time.Duration {
 }
 
 func (w *world) apply(s step, r *result) {
-	if s.do == doRead {
+	if s.do == doRead || s.do == doLook {
 		r.group = w.cells[groupKey("g")]
 		r.group.Key = groupKey("g")
 		for key, c := range w.cells {
