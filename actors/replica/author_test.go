@@ -23,6 +23,8 @@ type author struct {
 	// answer, if set, is called for every command, and withheld is what commands come to.
 	answer   func(s *stream, number int64, c *actors.Command)
 	withheld error
+	// cancelled, if set, is called for every cancellation.
+	cancelled func(s *stream, number int64)
 }
 
 // stream is one session of it.
@@ -38,6 +40,8 @@ type stream struct {
 	told     []string
 	value    *crdttest.Plain
 	commands int
+	// turn is held by whoever answers, if several do.
+	turn sync.Mutex
 }
 
 func (f *author) Open(ctx context.Context, start replica.Start) (replica.Session, error) {
@@ -108,6 +112,9 @@ func (s *stream) Command(ctx context.Context, number int64, c *actors.Command, s
 
 func (s *stream) Cancelled(_ context.Context, number int64) error {
 	s.hear(fmt.Sprintf("cancel %d", number))
+	if s.author.cancelled != nil {
+		s.author.cancelled(s, number)
+	}
 	return nil
 }
 
