@@ -24,6 +24,7 @@ func (p *partition) needLoad(r *resident, after time.Duration) {
 		r.loadAt = at
 	}
 	p.loads.add(r)
+	p.soon = true
 }
 
 // check compares what we know with the journal, in both directions, after a while.
@@ -192,7 +193,7 @@ func (p *partition) held(s crdt.Slot) bool {
 // journal has the deletion.
 func (p *partition) reset(r *resident, generation uint32) {
 	r.state = crdt.New(generation)
-	r.pending, r.holdUntil, r.tail, r.covered = nil, 0, nil, nil
+	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
 	r.stored = r.version
 	r.foreign, r.fold = false, false
 	p.dirty.remove(r)
@@ -293,8 +294,8 @@ func (p *partition) renamed() {
 	for r := range p.all.each() {
 		p.rename(r)
 		if r.phase != phaseLive {
-			if r.phase == phaseAsking {
-				p.needLoad(r, 0)
+			if r.loading || r.phase == phaseAsking {
+				p.catchUp(r)
 			}
 			continue
 		}
@@ -307,13 +308,34 @@ func (p *partition) renamed() {
 			p.dirty.add(r)
 		}
 		for _, w := range r.waits {
-			w.seq, w.published = 0, r.pending == nil
+			w.seq, w.published = 0, p.told(r)
 			if !w.published {
 				r.holdUntil = max(r.holdUntil, w.version)
 			}
 		}
-		p.check(r, 0)
+		p.catchUp(r)
 	}
+}
+
+// catchUp makes an entity wait for what the journal has before it takes writes again: what was written, and confirmed by
+// all members, while this node was none, must be seen by whoever uses it as one.
+func (p *partition) catchUp(r *resident) {
+	r.behind++
+	name := identityOf(p.at.Self)
+	var caughtUp func(ok bool)
+	caughtUp = func(ok bool) {
+		switch {
+		case ok:
+			r.behind--
+		case r.phase != phaseGone && name == identityOf(p.at.Self):
+			r.reread = append(r.reread, caughtUp)
+		default:
+			r.behind-- // there is another name by now, for which it begins again
+		}
+	}
+	r.reread = append(r.reread, caughtUp)
+	r.fold = r.fold || r.foreign
+	p.needLoad(r, 0)
 }
 
 // backoff after failures, with jitter.

@@ -77,7 +77,9 @@ func poke(c chan struct{}) {
 }
 
 // partitionOf is the same on all nodes.
-func partitionOf(ref actors.Ref, partitions int) int { return int(hashOf(ref) >> 16 % uint64(partitions)) }
+func partitionOf(ref actors.Ref, partitions int) int {
+	return int(hashOf(ref) >> 16 % uint64(partitions))
+}
 
 func (n *Node) part(ref actors.Ref) *part { return n.parts[partitionOf(ref, len(n.parts))] }
 
@@ -280,4 +282,3 @@ func (n *Node) answer(_ context.Context, raw []byte) ([]byte, error) {
 	p.soon = true
 	return p.answer(q).append(nil), nil
 }
-

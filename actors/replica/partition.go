@@ -75,8 +75,8 @@ type partition struct {
 	// roundsDue says when to have a round with whom; rounds are under way.
 	roundsDue map[identity]time.Time
 	rounds    map[identity]*round
-	asks     map[uint64]func(a *answer, err error)
-	lastAsk  uint64
+	asks      map[uint64]func(a *answer, err error)
+	lastAsk   uint64
 }
 
 // buckets is how many sums a partition compares in a digest round.

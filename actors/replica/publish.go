@@ -80,7 +80,7 @@ func (p *partition) flush() {
 		}
 		e := batchEntry{ref: r.ref, generation: r.state.Generation(), k: r.k + 1}
 		// A delta that is far too big is left to those who want it.
-		if r.pending.Size() <= p.config.EntryBytes {
+		if !r.compare && r.pending.Size() <= p.config.EntryBytes {
 			e.delta = r.pending.AppendBinary(nil)
 		}
 		if size > 0 && size+e.size() > p.config.BatchBytes {
@@ -88,7 +88,7 @@ func (p *partition) flush() {
 		}
 		size += e.size()
 		b.entries = append(b.entries, e)
-		r.pending, r.holdUntil = nil, 0
+		r.pending, r.compare, r.holdUntil = nil, false, 0
 		r.k, r.lastSeq = e.k, b.seq
 		p.let(r)
 		p.dirty.remove(r)
@@ -107,6 +107,7 @@ func (p *partition) flush() {
 	p.publish(&publication{seq: b.seq, bytes: b.append(nil), entries: len(b.entries), began: p.now})
 	p.ring.add(p.now, b.seq, p.inFlight.bytes)
 	p.beats, p.beatAt = 0, p.now.Add(p.config.Heartbeat)
+	p.settleWaits() // there may be nobody to confirm
 }
 
 func (p *partition) publish(f *publication) {

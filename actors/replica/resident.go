@@ -28,9 +28,13 @@ type resident struct {
 	// pending is what others have not been told. It stays here until the journal has version holdUntil.
 	pending   *crdt.Delta
 	holdUntil uint64
+	// compare says that others are to compare what they have with what is here, instead of being told pending.
+	compare bool
 	// k is that of the last delta published, lastSeq the batch that it was in.
 	k, lastSeq uint64
 
+	// behind says how often the journal is to be read before the entity is as the members have it.
+	behind int
 	// version counts own writes; stored is the last one that the journal has. waited is the last one that somebody waits for.
 	version, stored, waited uint64
 	// tail is what this member wrote since covered, which is being written into a base, and covered what it wrote before
@@ -236,9 +240,12 @@ func (p *partition) unidle(r *resident) {
 	}
 }
 
+// told reports whether the others have been sent everything.
+func (p *partition) told(r *resident) bool { return r.pending == nil && !r.compare }
+
 // clean reports whether all that was written here has been told to the others and to the journal.
 func (p *partition) clean(r *resident) bool {
-	return r.phase == phaseLive && r.pending == nil && r.version == r.stored && !r.flushing && !r.folding && !r.loading
+	return r.phase == phaseLive && p.told(r) && r.version == r.stored && !r.flushing && !r.folding && !r.loading
 }
 
 // evictable is stricter: nothing is under way that would come to nothing.
@@ -325,4 +332,3 @@ func mix(h uint64) uint64 {
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
 }
-

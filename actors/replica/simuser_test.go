@@ -36,11 +36,11 @@ type simStream struct {
 
 // history is what all users did, and what they were promised.
 type history struct {
-	adds    map[string]*simOp
-	order   []string
-	removes map[string]*simOp
-	digits  []*simOp
-	unsure  int
+	adds                   map[string]*simOp
+	order                  []string
+	removes                map[string]*simOp
+	digits                 []*simOp
+	unsure                 int
 	started, safe, deletes int
 	problems               []string
 }
@@ -281,7 +281,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level Level)
 	for _, m := range s.live() {
 		p := m.parts[partitionOf(ref, m.config.Partitions)]
 		r := p.residents[ref]
-		if r == nil || r.phase != phaseLive || !m.standing.writable() || !s.seats.holds(m, m.standing.Self) {
+		if r == nil || r.phase != phaseLive || r.behind > 0 || !m.standing.writable() || !s.seats.holds(m, m.standing.Self) {
 			continue
 		}
 		if missing := h.missing(r.state, u); missing != "" {

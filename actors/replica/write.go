@@ -50,11 +50,11 @@ func (p *partition) delete(h *handle, level Level, done func(error)) error {
 
 func (p *partition) mayWrite(h *handle) error {
 	switch {
-	case h.closed:
-		return errClosed
 	case h.deleted():
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrDeleted)
-	case p.closing || !p.at.writable() || h.r.phase != phaseLive:
+	case h.closed:
+		return errClosed
+	case p.closing || !p.at.writable() || h.r.phase != phaseLive || h.r.behind > 0:
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrReadOnly)
 	}
 	return nil
@@ -63,15 +63,13 @@ func (p *partition) mayWrite(h *handle) error {
 // wrote takes an own delta on its way to the journal and to the others; nil if the write changed nothing.
 func (p *partition) wrote(r *resident, d *crdt.Delta, level Level) {
 	if d == nil {
-		if level == Local || !r.foreign {
+		if level == Local {
 			return
 		}
-		// What the user function wants safe is here already, but others wrote it, and may not have stored it.
-		d = r.state.Full()
-		r.foreign = false
-	} else {
-		p.changed(r)
+		p.secure(r)
+		return
 	}
+	p.changed(r)
 	p.soon = true
 	r.version++
 	r.tail = joined(r.tail, d)
@@ -83,6 +81,23 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level Level) {
 	p.dirty.add(r)
 	if level != Local {
 		// Who is asked to confirm must find it in the journal if he opens the entity just now.
+		r.holdUntil = r.version
+	}
+}
+
+// secure is for a write that changes nothing, because somebody else's has done it: what the user function wants safe is
+// here, but its writer may not have stored it, and not everybody may have heard of it.
+func (p *partition) secure(r *resident) {
+	p.soon = true
+	if r.foreign {
+		r.version++
+		r.tail = joined(r.tail, r.state.Full())
+		r.foreign = false
+		p.unstored.add(r)
+	}
+	if !p.single {
+		r.compare = true
+		p.dirty.add(r)
 		r.holdUntil = r.version
 	}
 }
@@ -111,7 +126,7 @@ func (p *partition) await(r *resident, level Level, done func(error)) {
 		return
 	}
 	w := &wait{level: level, deadline: p.now.Add(p.config.Timeout), version: r.version, since: p.now, done: done}
-	if r.pending == nil {
+	if p.told(r) {
 		w.seq, w.published = r.lastSeq, true
 	}
 	r.waits = append(r.waits, w)
@@ -314,7 +329,7 @@ func (p *partition) drained() bool {
 		return true
 	}
 	for r := range p.all.each() {
-		if r.version > r.stored || r.pending != nil {
+		if r.version > r.stored || !p.told(r) {
 			return false
 		}
 	}
