@@ -26,12 +26,12 @@ func interrupted(c *call, err error, alone bool) error {
 	if known.Code == actors.Unavailable {
 		code = actors.Unavailable
 	}
-	what := "answered; nothing came of it; try again"
+	what, advice := "answered", "nothing came of it; try again"
 	if c.stage == streaming {
-		what = "over; call it again"
+		what, advice = "over", "call it again"
 	}
 	return &actors.Error{Code: code, Cause: err,
-		Message: fmt.Sprintf("the session of %s ended before %s was %s: %s", c.command.Ref, c.command.Method, what, known.Message)}
+		Message: fmt.Sprintf("the session of %s ended before %s was %s (%s); %s", c.command.Ref, c.command.Method, what, known.Message, advice)}
 }
 
 // interruptedOpening is why a session ended before anything was said to it.
