@@ -13,8 +13,10 @@ func (p *partition) answer(q *request) *answer {
 		return &answer{refused: "we are of another cluster, or of one before a backup was restored"}
 	case int(q.partitions) != p.config.Partitions:
 		return &answer{refused: "we have another number of partitions; all members must have the same"}
-	case q.from != identity{} && p.at.fenced(q.from):
+	case q.from != identity{} && p.fenced(q.from):
 		return &answer{refused: "your slot has another holder by now"}
+	case !p.at.writable():
+		return &answer{refused: "we are no member at present"}
 	}
 	self := identityOf(p.at.Self)
 	switch q.kind {
@@ -34,7 +36,12 @@ func (p *partition) answer(q *request) *answer {
 		return p.answerDigest(q)
 	case askCompare:
 		return p.answerCompare(q)
+	case askFence:
+		return p.answerFence(q)
 	case askGive:
+		if _, ok := p.at.member(q.from); !ok {
+			return &answer{refused: "we do not know you as a member"}
+		}
 		p.takeGifts(q.items)
 		return &answer{}
 	default:
@@ -94,10 +101,10 @@ func (p *partition) compare(theirs *item) item {
 	if r == nil {
 		return item{ref: theirs.ref, state: itemAbsent}
 	}
-	if r.phase == phaseLive && theirs.generation > r.state.Generation() {
+	if r.phase == phaseLive && !r.behind && theirs.generation > r.state.Generation() {
 		p.renew(r, theirs.generation)
 	}
-	if r.phase != phaseLive {
+	if r.phase != phaseLive || r.behind {
 		return item{ref: theirs.ref, state: itemBusy}
 	}
 	ours := p.itemOf(r)

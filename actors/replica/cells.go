@@ -93,6 +93,15 @@ type base struct {
 	// chunks is how many there are, 0 if data is all of it.
 	chunks int
 	data   []byte
+	// receipts of what has been sealed lately.
+	receipts []baseReceipt
+}
+
+// baseReceipt is kept for whoever may come back and has not heard of the sealing.
+type baseReceipt struct {
+	// at is when the sealer wrote it, in seconds since 1970 by its clock.
+	at    uint64
+	bytes []byte
 }
 
 func (h *base) append(b []byte) []byte {
@@ -101,7 +110,12 @@ func (h *base) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(h.generation))
 	b = appendText(b, h.tag)
 	b = binary.AppendUvarint(b, uint64(h.chunks))
-	return endFrame(appendBytes(b, h.data), start)
+	b = appendBytes(b, h.data)
+	b = binary.AppendUvarint(b, uint64(len(h.receipts)))
+	for _, x := range h.receipts {
+		b = appendBytes(binary.AppendUvarint(b, x.at), x.bytes)
+	}
+	return endFrame(b, start)
 }
 
 func decodeBase(b []byte) (*base, error) {
@@ -110,6 +124,10 @@ func decodeBase(b []byte) (*base, error) {
 		return nil, err
 	}
 	h := &base{generation: uint32(r.below(1 << 32)), tag: r.text(), chunks: int(r.below(maxChunks + 1)), data: r.bytes()}
+	n := r.count(2)
+	for range n {
+		h.receipts = append(h.receipts, baseReceipt{r.uvarint(), r.bytes()})
+	}
 	return h, r.end()
 }
 

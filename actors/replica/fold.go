@@ -56,6 +56,12 @@ func (p *partition) compareStored(r *resident, st *stored) {
 	}
 	if whole.Digest() == r.state.Digest() {
 		r.foreign = false
+		r.secure(r.comparing)
+		r.comparing = nil
+	}
+	defer p.considerSealing(r)
+	if r.folding {
+		return
 	}
 	want := r.fold
 	r.fold = false
@@ -69,7 +75,7 @@ func (p *partition) compareStored(r *resident, st *stored) {
 }
 
 // writeBase begins to replace the base.
-func (p *partition) writeBase(r *resident, generation uint32, data []byte) {
+func (p *partition) writeBase(r *resident, generation uint32, data []byte) *baseWrite {
 	p.attempt++
 	w := &baseWrite{
 		ref: r.ref, version: r.baseVersion, generation: generation,
@@ -77,12 +83,19 @@ func (p *partition) writeBase(r *resident, generation uint32, data []byte) {
 	}
 	w.chunks = append([]journal.Cell(nil), r.chunks...)
 	w.tails = append([]journal.Cell(nil), r.deadTails...)
+	for _, x := range r.receipts {
+		if generation == r.state.Generation() && p.now.Sub(x.at) < p.config.ReceiptTime {
+			w.receipts = append(w.receipts, x)
+		}
+	}
 	p.let(r)
 	r.folding = true
 	r.foldVersion = r.version
 	r.covered, r.tail = joined(r.covered, r.tail), nil
 	r.foreign = false
+	r.writing, r.comparing = r.comparing, nil
 	p.out.bases = append(p.out.bases, baseOrder{r, w})
+	return w
 }
 
 // based takes the result of a base that was to be written.
@@ -97,6 +110,8 @@ func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
 		}
 		r.tail, r.covered = joined(r.covered, r.tail), nil
 		r.foreign, r.fold = true, true
+		r.writing, r.catching = nil, nil
+		p.unsealed(r)
 		r.failures++
 		p.needLoad(r, p.backoff(r.failures))
 		return
@@ -107,7 +122,9 @@ func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
 	}
 	r.failures = 0
 	r.baseVersion, r.baseBytes = version, len(w.data)
-	r.chunks, r.deadTails = nil, nil
+	r.chunks, r.deadTails, r.receipts = nil, nil, w.receipts
+	r.secure(r.writing)
+	r.writing = nil
 	if w.generation > r.state.Generation() {
 		p.reset(r, w.generation)
 		p.reopen(r)
@@ -116,6 +133,8 @@ func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
 	r.covered = nil
 	r.stored = max(r.stored, r.foldVersion)
 	p.rewrite(r)
+	p.caught(r)
+	p.sealed(r)
 	p.settleWaits()
 	p.reopen(r)
 }

@@ -49,6 +49,8 @@ func (p *partition) startLoads() {
 			p.loads.remove(r)
 			r.loadAt = time.Time{}
 			r.loading = true
+			r.loadedAs = identityOf(p.at.Self)
+			r.comparing, r.securing = r.securing, nil
 			r.rereading, r.reread = r.reread, nil
 			p.loads.running++
 			p.out.loads = append(p.out.loads, r)
@@ -65,10 +67,23 @@ func (p *partition) loaded(r *resident, st *stored, err error) {
 	if r.phase == phaseGone {
 		return
 	}
+	if r.loadedAs != identityOf(p.at.Self) {
+		// It began under another name, and may lack what happened before we got the present one.
+		r.reread = append(r.reread, after...)
+		p.needLoad(r, 0)
+		return
+	}
 	if err == nil {
 		err = p.stale(r, st)
 	}
-	if err == nil {
+	catchingUp := r.behind
+	switch {
+	case err != nil:
+	case r.phase == phaseLive && !p.mayLearn(r):
+		err = errAway
+	case catchingUp:
+		err = p.catchUp(r, st)
+	default:
 		err = p.absorb(r, st)
 	}
 	for _, f := range after {
@@ -96,10 +111,22 @@ func (p *partition) loaded(r *resident, st *stored, err error) {
 		p.askOthers(r)
 	case r.phase == phaseLive:
 		r.failures = 0
+		if catchingUp && r.behind {
+			break // it is being written
+		}
 		p.compareStored(r, st)
 		p.reopen(r)
 	}
 	p.settleWaits()
+}
+
+// errAway is why a process that lost its slot does not read on.
+var errAway = actors.Errorf(actors.Unavailable, "this node is not a member at present")
+
+// mayLearn reports whether what the members did may be joined. A process that lost its slot must not learn that its own
+// writes have been sealed without some of them before it can move those.
+func (p *partition) mayLearn(r *resident) bool {
+	return p.at.writable() || p.at.Valid == nil && len(p.past) == 0 && !r.behind
 }
 
 // stale finds a read that lacks what this process wrote: to go on from it would give numbers away twice.
@@ -136,13 +163,22 @@ func (p *partition) absorb(r *resident, st *stored) error {
 			return damaged(r.ref, "the base", err)
 		}
 	}
-	known := false
 	for _, t := range st.tails {
 		if t.delta != nil && t.generation == g {
 			if _, err := p.join(r, t.delta); err != nil {
 				return damaged(r.ref, fmt.Sprintf("the tail of slot %d", t.slot), err)
 			}
 		}
+	}
+	p.note(r, st)
+	return nil
+}
+
+// note remembers which cells there are.
+func (p *partition) note(r *resident, st *stored) {
+	g := r.state.Generation()
+	known := false
+	for _, t := range st.tails {
 		if t.slot != p.at.Self.Slot || p.at.Valid == nil {
 			continue
 		}
@@ -160,7 +196,7 @@ func (p *partition) absorb(r *resident, st *stored) error {
 		r.tailVersion, r.tailEmpty = 0, true
 	}
 	r.tailKnown = p.at.Valid != nil
-	r.baseVersion, r.baseBytes, r.chunks = st.version, st.bytes, st.chunks
+	r.baseVersion, r.baseBytes, r.chunks, r.receipts = st.version, st.bytes, st.chunks, st.receipts
 	r.deadTails = r.deadTails[:0]
 	for _, t := range st.tails {
 		if t.slot != p.at.Self.Slot && (p.at.fenced(t.owner) || t.delta == nil && !p.held(t.slot)) {
@@ -176,7 +212,6 @@ func (p *partition) absorb(r *resident, st *stored) error {
 	if r.version > r.stored {
 		p.unstored.add(r)
 	}
-	return nil
 }
 
 // held reports whether somebody holds a slot.
@@ -280,62 +315,6 @@ func (p *partition) rename(r *resident) {
 	}
 	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true
 	r.k, r.lastSeq = 0, 0
-}
-
-// renamed begins again under a new identity, or under none. What was written under the old one and is not known to be
-// stored, or known to the others, is handed on under the new one: it keeps its own names.
-func (p *partition) renamed() {
-	p.seq, p.beats = 0, p.config.Heartbeats
-	p.inFlight = nil
-	p.ring.clear()
-	clear(p.confirmed)
-	clear(p.pushes)
-	p.remembered.clear()
-	for r := range p.all.each() {
-		p.rename(r)
-		if r.phase != phaseLive {
-			if r.loading || r.phase == phaseAsking {
-				p.catchUp(r)
-			}
-			continue
-		}
-		own := joined(clone(r.covered), clone(r.tail))
-		if len(r.waits) > 0 && own == nil {
-			own = r.state.Full()
-		}
-		if own != nil && !p.single {
-			r.pending = joined(r.pending, own)
-			p.dirty.add(r)
-		}
-		for _, w := range r.waits {
-			w.seq, w.published = 0, p.told(r)
-			if !w.published {
-				r.holdUntil = max(r.holdUntil, w.version)
-			}
-		}
-		p.catchUp(r)
-	}
-}
-
-// catchUp makes an entity wait for what the journal has before it takes writes again: what was written, and confirmed by
-// all members, while this node was none, must be seen by whoever uses it as one.
-func (p *partition) catchUp(r *resident) {
-	r.behind++
-	name := identityOf(p.at.Self)
-	var caughtUp func(ok bool)
-	caughtUp = func(ok bool) {
-		switch {
-		case ok:
-			r.behind--
-		case r.phase != phaseGone && name == identityOf(p.at.Self):
-			r.reread = append(r.reread, caughtUp)
-		default:
-			r.behind-- // there is another name by now, for which it begins again
-		}
-	}
-	r.reread = append(r.reread, caughtUp)
-	r.fold = r.fold || r.foreign
-	p.needLoad(r, 0)
 }
 
 // backoff after failures, with jitter.

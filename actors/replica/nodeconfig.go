@@ -74,6 +74,16 @@ type NodeConfig struct {
 	FoldPrecedence time.Duration
 	// DepartureSpread is over what time entities are read again after a member left. Defaults to 5 s.
 	DepartureSpread time.Duration
+	// SealEpochs is how many holders of slots that are gone may have left traces in an entity before those are folded into
+	// one per slot; 1 or more. Defaults to 32.
+	SealEpochs int
+	// SealAfter is how long a member must be gone before what it wrote is sealed: longer than any batch or any write to the
+	// journal can be on its way. Defaults to 5 minutes.
+	SealAfter time.Duration
+	// SealTime is how long the other members may take to secure what they know. Defaults to 15 s.
+	SealTime time.Duration
+	// ReceiptTime is for how long a member that lost its slot can still hand on what nobody else had. Defaults to 7 days.
+	ReceiptTime time.Duration
 	// Loads is how many entities of a partition are read at once. Defaults to 8.
 	Loads int
 
@@ -113,6 +123,7 @@ func (c NodeConfig) withDefaults() NodeConfig {
 		{&c.BatchBytes, 128 << 10}, {&c.EntryBytes, 256 << 10}, {&c.RingBytes, 64 << 20}, {&c.Heartbeats, 3},
 		{&c.Queue, 256}, {&c.Ahead, 4096}, {&c.Parked, 1024}, {&c.Digests, 4096}, {&c.AnswerBytes, 2 << 20},
 		{&c.TailBytes, 32 << 10}, {&c.TailMaxBytes, 512 << 10}, {&c.ChunkBytes, 256 << 10}, {&c.Loads, 8},
+		{&c.SealEpochs, 32},
 	}
 	for _, f := range ints {
 		if *f.v == 0 {
@@ -144,7 +155,8 @@ func (c *NodeConfig) durations() []durationField {
 		{"AskTimeout", &c.AskTimeout, 2 * time.Second}, {"SuspectTime", &c.SuspectTime, 5 * time.Second},
 		{"AckTime", &c.AckTime, 50 * time.Millisecond}, {"Timeout", &c.Timeout, 5 * time.Second},
 		{"Retry", &c.Retry, 50 * time.Millisecond}, {"RetryMax", &c.RetryMax, 5 * time.Second},
-		{"Drain", &c.Drain, 5 * time.Second},
+		{"SealAfter", &c.SealAfter, 5 * time.Minute}, {"SealTime", &c.SealTime, 15 * time.Second},
+		{"ReceiptTime", &c.ReceiptTime, 7 * 24 * time.Hour}, {"Drain", &c.Drain, 5 * time.Second},
 	}
 }
 
@@ -181,6 +193,7 @@ func (c *NodeConfig) validate() error {
 	within("TailBytes", c.TailBytes, 1, journal.MaxCellBytes)
 	within("TailMaxBytes", c.TailMaxBytes, 1, journal.MaxCellBytes-tailBytes)
 	within("ChunkBytes", c.ChunkBytes, 1, journal.MaxCellBytes/2)
+	within("SealEpochs", c.SealEpochs, 1, 1<<20)
 	within("Loads", c.Loads, 1, 1<<10)
 	for _, f := range c.durations() {
 		if *f.v < 0 {
@@ -212,6 +225,8 @@ type NodeObserver struct {
 	Unloadable, Unstored func(ref actors.Ref, err error)
 	// Folded: a new base has been written.
 	Folded func(ref actors.Ref, bytes int)
+	// Sealed: the traces of holders of a slot that are gone have been folded into one.
+	Sealed func(ref actors.Ref, slot crdt.Slot, through crdt.Epoch)
 	// Unanswered: an entity was opened before all other members had said what they know of it.
 	Unanswered func(ref actors.Ref, members int)
 	// Pulled: batches that were missing have been asked for. Repaired: entities that differed have been compared.
@@ -246,6 +261,12 @@ func (o *NodeObserver) confirmed(level Level, took time.Duration, err error) {
 func (o *NodeObserver) refused(why string) {
 	if o.Refused != nil {
 		o.Refused(why)
+	}
+}
+
+func (o *NodeObserver) sealed(ref actors.Ref, slot crdt.Slot, through crdt.Epoch) {
+	if o.Sealed != nil {
+		o.Sealed(ref, slot, through)
 	}
 }
 

@@ -63,6 +63,15 @@ type partition struct {
 	durable   ordered[*resident]
 	refresh   refreshing
 
+	// past are the names that this process had.
+	past []identity
+	// alive is when a member was last in a view, and began when this partition had its first view.
+	alive map[identity]time.Time
+	began time.Time
+	// fences are the slots, and the epochs up to which nothing is taken any more.
+	fences  map[crdt.Slot]crdt.Epoch
+	sealers ordered[*resident]
+
 	// What is on its way to the journal.
 	unstored ordered[*resident]
 	attempt  uint64
@@ -136,6 +145,8 @@ func newPartition(number int, config *NodeConfig, single bool, random *rand.Rand
 		pushes:     map[identity]*pushing{},
 		origins:    map[identity]*origin{},
 		suspects:   map[identity]time.Time{},
+		alive:      map[identity]time.Time{},
+		fences:     map[crdt.Slot]crdt.Epoch{},
 		roundsDue:  map[identity]time.Time{},
 		rounds:     map[identity]*round{},
 		asks:       map[uint64]func(*answer, error){},
@@ -155,8 +166,19 @@ func (p *partition) call(f func()) { p.out.calls = append(p.out.calls, f) }
 func (p *partition) stand(s Standing) {
 	old := p.at
 	p.at = s
+	if p.began.IsZero() && len(s.Members) > 0 {
+		p.began = p.now
+	}
+	for id, at := range p.alive {
+		if p.now.Sub(at) > p.config.SealAfter {
+			delete(p.alive, id) // gone for long enough
+		}
+	}
+	for _, m := range old.Members {
+		p.alive[identityOf(m)] = p.now
+	}
 	if identityOf(old.Self) != identityOf(s.Self) || old.Cluster != s.Cluster {
-		p.renamed()
+		p.renamed(identityOf(old.Self))
 	}
 	if old.View == s.View && old.Cluster == s.Cluster {
 		return
@@ -215,6 +237,7 @@ func (p *partition) tick() {
 	p.pull()
 	p.retryFetches()
 	p.startRounds()
+	p.seal()
 	p.startRefresh()
 	p.flush()
 	p.beat()

@@ -75,7 +75,7 @@ func (p *partition) flush() {
 	}
 	size := 0
 	for r := range p.dirty.each() {
-		if r.holdUntil > r.stored {
+		if r.holdUntil > r.stored || r.behind {
 			continue
 		}
 		e := batchEntry{ref: r.ref, generation: r.state.Generation(), k: r.k + 1}

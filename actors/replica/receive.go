@@ -74,10 +74,12 @@ func (p *partition) receive(b *batch) {
 	switch {
 	case b.origin == identityOf(p.at.Self):
 		return
+	case !p.at.writable():
+		return // who is no member takes no part; he catches up when he is one
 	case b.cluster != p.at.Cluster || int(b.partitions) != p.config.Partitions:
 		p.config.Observer.refused(refusedForeign)
 		return
-	case p.at.fenced(b.origin):
+	case p.fenced(b.origin):
 		p.config.Observer.refused(refusedFenced)
 		return
 	}
@@ -163,7 +165,7 @@ func (p *partition) deliver(r *resident, e parkedEntry) {
 	switch {
 	case r.phase == phaseGone:
 		return
-	case r.phase != phaseLive:
+	case r.phase != phaseLive || r.behind:
 		p.park(r, e)
 		return
 	case e.repair:
@@ -190,7 +192,7 @@ func (p *partition) unparkNext(r *resident, o *origin) {
 	for again := true; again; {
 		again = false
 		for i, e := range r.parked {
-			if e.origin == o && e.entry.k <= r.heard[o.id]+1 && r.phase == phaseLive {
+			if e.origin == o && e.entry.k <= r.heard[o.id]+1 && r.phase == phaseLive && !r.behind {
 				r.parked = append(r.parked[:i:i], r.parked[i+1:]...)
 				p.takeEntry(r, e)
 				p.unhold(o, e.seq)
@@ -226,7 +228,7 @@ func (p *partition) expireParked() {
 		if r.phase == phaseAsking && !p.now.Before(r.askedUntil) {
 			p.askedEnough(r)
 		}
-		if r.phase == phaseLive {
+		if r.phase == phaseLive && !r.behind {
 			var due []parkedEntry
 			left := r.parked[:0:0]
 			for _, e := range r.parked {

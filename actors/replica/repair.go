@@ -57,7 +57,7 @@ func (p *partition) pull() {
 			continue
 		}
 		m, ok := p.at.member(id)
-		if !ok {
+		if !ok || !p.at.writable() {
 			o.pullAt = p.now.Add(p.config.RetryMax) // we have not heard of it, or it is about to be forgotten
 			continue
 		}
@@ -132,6 +132,10 @@ func (p *partition) retryFetches() {
 		if r.fetching || p.now.Before(r.fetchAt) || r.phase != phaseLive {
 			continue
 		}
+		if r.behind || !p.at.writable() {
+			r.fetchAt = p.now.Add(p.config.RetryMax)
+			continue
+		}
 		p.startFetch(r, left[0].origin)
 	}
 }
@@ -149,7 +153,7 @@ func (p *partition) startFetch(r *resident, o *origin) {
 		if r.phase == phaseGone {
 			return
 		}
-		if err != nil || len(a.items) == 0 || a.items[0].state == itemBusy {
+		if err != nil || len(a.items) == 0 || a.items[0].state == itemBusy || r.behind || !p.at.writable() {
 			r.fetchAt = p.now.Add(p.config.Retry + p.jitter(p.config.Retry))
 			return
 		}

@@ -33,8 +33,16 @@ type resident struct {
 	// k is that of the last delta published, lastSeq the batch that it was in.
 	k, lastSeq uint64
 
-	// behind says how often the journal is to be read before the entity is as the members have it.
-	behind int
+	// behind says that this process has got another name since the entity was read: it takes no part until it has caught up
+	// with what the members did meanwhile. loadedAs is the name under which the present load began.
+	behind   bool
+	loadedAs identity
+	// catching is what is being written to catch up, sealing what is being sealed.
+	catching *catching
+	sealing  *sealing
+	// secured are the slots, and the epochs up to which the journal has all that we know of what they wrote. securing waits
+	// for a load to begin; then for its comparison; then for a base.
+	secured, securing, comparing, writing map[crdt.Slot]crdt.Epoch
 	// version counts own writes; stored is the last one that the journal has. waited is the last one that somebody waits for.
 	version, stored, waited uint64
 	// tail is what this member wrote since covered, which is being written into a base, and covered what it wrote before
@@ -52,6 +60,7 @@ type resident struct {
 	baseBytes   int
 	// chunks and deadTails go when the base is replaced.
 	chunks, deadTails []journal.Cell
+	receipts          []receipt
 
 	// loading, folding: the cells are being read, the base is being written.
 	loading, folding bool
@@ -115,7 +124,7 @@ func (p *partition) open(ref actors.Ref, o *opener) {
 		p.activate(ref, o)
 	case r.handle != nil || r.opener != nil:
 		p.fail(o, errInUse)
-	case r.phase == phaseLive && !r.state.Deleted():
+	case r.phase == phaseLive && !r.behind && !r.state.Deleted():
 		p.unidle(r)
 		p.opened(r, o)
 	default:
@@ -161,7 +170,7 @@ func (p *partition) activate(ref actors.Ref, o *opener) {
 
 // reopen makes a deleted entity be created again, once all have been told of the deletion.
 func (p *partition) reopen(r *resident) {
-	if r.phase != phaseLive || r.opener == nil {
+	if r.phase != phaseLive || r.behind || r.opener == nil {
 		return
 	}
 	switch o := r.opener; {
@@ -218,6 +227,7 @@ func (p *partition) live(r *resident) {
 		p.unpark(r, e)
 	}
 	p.progress()
+	p.considerSealing(r)
 	if r.opener != nil {
 		p.reopen(r)
 	} else {
@@ -245,13 +255,13 @@ func (p *partition) told(r *resident) bool { return r.pending == nil && !r.compa
 
 // clean reports whether all that was written here has been told to the others and to the journal.
 func (p *partition) clean(r *resident) bool {
-	return r.phase == phaseLive && p.told(r) && r.version == r.stored && !r.flushing && !r.folding && !r.loading
+	return r.phase == phaseLive && !r.behind && p.told(r) && r.version == r.stored && !r.flushing && !r.folding && !r.loading
 }
 
 // evictable is stricter: nothing is under way that would come to nothing.
 func (p *partition) evictable(r *resident) bool {
 	return p.clean(r) && r.handle == nil && r.opener == nil && len(r.waits) == 0 && len(r.parked) == 0 &&
-		len(r.fetches) == 0 && !r.fold && r.loadAt.IsZero() && !r.tailStale
+		len(r.fetches) == 0 && !r.behind && r.sealing == nil && !r.fold && r.loadAt.IsZero() && !r.tailStale
 }
 
 // evict lets entities go that have been idle for long.
@@ -301,6 +311,7 @@ func (p *partition) drop(r *resident) {
 	p.unstored.remove(r)
 	p.fetchers.remove(r)
 	p.durable.remove(r)
+	p.sealers.remove(r)
 	for _, e := range r.parked {
 		p.unhold(e.origin, e.seq)
 	}

@@ -43,7 +43,7 @@ func (p *partition) startRounds() {
 			continue
 		}
 		delete(p.roundsDue, id)
-		if m, ok := p.at.member(id); ok && p.all.len() > 0 {
+		if m, ok := p.at.member(id); ok && p.all.len() > 0 && p.at.writable() {
 			p.startRound(m, nil)
 		}
 	}
@@ -52,7 +52,7 @@ func (p *partition) startRounds() {
 	}
 	first := p.roundAt.IsZero()
 	p.roundAt = p.now.Add(p.config.Round/2 + p.jitter(p.config.Round/2))
-	if others := p.at.others(); !first && len(others) > 0 && p.all.len() > 0 {
+	if others := p.at.others(); !first && len(others) > 0 && p.all.len() > 0 && p.at.writable() {
 		p.startRound(others[p.random.IntN(len(others))], nil)
 	}
 }
@@ -79,7 +79,7 @@ func (p *partition) startRound(m slot.Member, settle *origin) {
 func (p *partition) compareDigests(d *round, a *answer) {
 	id := identityOf(d.with)
 	d.seq = a.seq
-	if o := p.originOf(id); !p.at.fenced(id) {
+	if o := p.originOf(id); !p.fenced(id) {
 		if !o.started {
 			o.started = true
 			if p.all.len() == 0 {
@@ -97,7 +97,7 @@ func (p *partition) compareDigests(d *round, a *answer) {
 		d.failed = true // it did not list everything; what it listed is compared all the same
 	}
 	for r := range p.all.each() {
-		if r.phase != phaseLive {
+		if r.phase != phaseLive || r.behind {
 			if d.settle != nil {
 				p.park(r, parkedEntry{origin: d.settle, seq: d.seq, repair: true})
 			}
@@ -191,7 +191,7 @@ func (p *partition) endRound(d *round) {
 	if o == nil || o.gone {
 		return
 	}
-	if d.failed {
+	if d.failed || !p.at.writable() {
 		o.failures++
 		o.pullAt = p.now.Add(p.backoff(o.failures))
 		return
@@ -233,7 +233,7 @@ func (p *partition) takeItems(items []item, give *[]item) {
 	for i := range items {
 		it := &items[i]
 		r := p.residents[it.ref]
-		if r == nil || it.state != itemHosted || r.phase != phaseLive && r.phase != phaseAsking {
+		if r == nil || it.state != itemHosted || r.behind || r.phase == phaseLive && !p.mayLearn(r) || r.phase != phaseLive && r.phase != phaseAsking {
 			continue
 		}
 		switch g := r.state.Generation(); {

@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/replica/slot"
+	"github.com/dapr-entities/entities/crdt"
 )
 
 // sim runs whole replicators, one step of one of them at a time, against a bus, peers, cells and leases that fail as the
@@ -34,6 +35,7 @@ type sim struct {
 	history          *history
 	stops            []func()
 	published, asked int
+	sealings, folds  int
 	kinds            map[requestKind]int
 	trace            func(format string, args ...any)
 }
@@ -105,6 +107,7 @@ func newSim(seed uint64) *sim {
 			Partitions: 2, Round: 3 * time.Second, TailBytes: 120, ChunkBytes: 100, FoldPrecedence: 300 * time.Millisecond,
 			DepartureSpread: time.Second, IdleTime: 2 * time.Second, RetryMax: 2 * time.Second, AskTimeout: time.Second,
 			BatchBytes: 1 << 10, EntryBytes: 1 << 10, Remembered: 1000, RingBytes: 2 << 10, Timeout: 5 * time.Second,
+			SealEpochs: 1, SealAfter: 500 * time.Millisecond, SealTime: 5 * time.Second,
 		},
 	}
 	s.seats.sim = s
@@ -153,6 +156,11 @@ func (s *sim) some(d time.Duration) time.Duration {
 func (s *sim) start(place int) *simNode {
 	n := &simNode{sim: s, place: place}
 	n.config = s.config.withDefaults()
+	n.config.Observer.Sealed = func(ref actors.Ref, sl crdt.Slot, e crdt.Epoch) {
+		s.trace("%v: node %d has sealed %s up to %d.%d", s.stamp(), n.place, ref, sl, e)
+		s.sealings++
+	}
+	n.config.Observer.Folded = func(actors.Ref, int) { s.folds++ }
 	n.store = store{limits: n.config.Limits, chunk: n.config.ChunkBytes}
 	for i := range n.config.Partitions {
 		p := newPartition(i, &n.config, false, rand.New(rand.NewPCG(s.random.Uint64(), uint64(i))))

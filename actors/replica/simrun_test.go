@@ -170,7 +170,7 @@ func (s *sim) reckonOne(h *history, name string) {
 		case r == nil || r.phase != phaseLive:
 			h.problemf(s, "%s is not live on node %d", name, n.place)
 			continue
-		case r.version != r.stored || r.pending != nil:
+		case r.behind || r.version != r.stored || r.pending != nil:
 			h.problemf(s, "%s is not at rest on node %d", name, n.place)
 		}
 		copies = append(copies, copyOf{n, r})
@@ -298,12 +298,14 @@ func TestSimulation(t *testing.T) {
 	for lane := range lanes {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			t.Parallel()
-			started, safe, deletes, unsure := 0, 0, 0, 0
+			started, safe, deletes, unsure, sealings, folds := 0, 0, 0, 0, 0, 0
 			for seed := uint64(1 + lane); seed <= uint64(seeds) && !t.Failed(); seed += lanes {
-				h := simulate(t, seed).history
+				s := simulate(t, seed)
+				h := s.history
+				sealings, folds = sealings+s.sealings, folds+s.folds
 				started, safe, deletes, unsure = started+h.started, safe+h.safe, deletes+h.deletes, unsure+h.unsure
 			}
-			t.Logf("%d writes, %d confirmed, %d in doubt, %d deletions", started, safe, unsure, deletes)
+			t.Logf("%d writes, %d confirmed, %d in doubt, %d deletions, %d bases, %d sealings", started, safe, unsure, deletes, folds, sealings)
 		})
 	}
 }

@@ -239,6 +239,8 @@ func (u *simUser) act(name string) {
 			h.unsure++
 		}
 	}); err == nil {
+		s.trace("%v: node %d writes to %s at level %v as %s: +%d %d added %d removed", s.stamp(), u.n.place, name, level,
+			memberName(u.n.standing.Self), update.Increment, len(update.Added), len(update.Removed))
 		h.started++
 		u.unanswered++
 		op.asked = true
@@ -281,7 +283,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level Level)
 	for _, m := range s.live() {
 		p := m.parts[partitionOf(ref, m.config.Partitions)]
 		r := p.residents[ref]
-		if r == nil || r.phase != phaseLive || r.behind > 0 || !m.standing.writable() || !s.seats.holds(m, m.standing.Self) {
+		if r == nil || r.phase != phaseLive || r.behind || !m.standing.writable() || !s.seats.holds(m, m.standing.Self) {
 			continue
 		}
 		if missing := h.missing(r.state, u); missing != "" {

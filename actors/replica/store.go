@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -28,8 +29,16 @@ type stored struct {
 	base  *crdt.Delta
 	bytes int
 	tails []storedTail
+	// receipts of what has been sealed lately.
+	receipts []receipt
 	// chunks are all that a new base replaces.
 	chunks []journal.Cell
+}
+
+// receipt of a sealing, and when that was.
+type receipt struct {
+	at time.Time
+	*crdt.Receipt
 }
 
 // storedTail is one tail. delta is nil if it is empty.
@@ -128,6 +137,13 @@ func (s *store) loadBase(ctx context.Context, ref actors.Ref, st *stored) (again
 			st.chunks[i].Value = nil
 		}
 	}
+	for _, x := range h.receipts {
+		r, err := crdt.DecodeReceipt(x.bytes)
+		if err != nil {
+			return false, damaged(ref, "a receipt in the base", err)
+		}
+		st.receipts = append(st.receipts, receipt{time.Unix(int64(x.at), 0), r})
+	}
 	if len(data) > 0 {
 		st.bytes = len(data)
 		if st.base, err = crdt.DecodeDelta(data, s.limits); err != nil {
@@ -167,6 +183,7 @@ type baseWrite struct {
 	generation uint32
 	tag        string
 	data       []byte
+	receipts   []receipt
 	// chunks and tails go when the base is there: those of the replaced one, and those whose owners are gone.
 	chunks, tails []journal.Cell
 }
@@ -175,6 +192,9 @@ type baseWrite struct {
 // come between, any other one leaves in doubt whether this one has been written.
 func (s *store) writeBase(ctx context.Context, w *baseWrite) (int64, error) {
 	h := &base{generation: w.generation, tag: w.tag}
+	for _, r := range w.receipts {
+		h.receipts = append(h.receipts, baseReceipt{uint64(r.at.Unix()), r.AppendBinary(nil)})
+	}
 	if len(w.data) <= s.chunk {
 		h.data = w.data
 	} else {
@@ -187,7 +207,13 @@ func (s *store) writeBase(ctx context.Context, w *baseWrite) (int64, error) {
 			return 0, err
 		}
 	}
-	version, err := s.cells.Put(ctx, journal.Cell{Key: baseKey(w.ref), Value: h.append(nil), Version: w.version})
+	value := h.append(nil)
+	if len(value) > journal.MaxCellBytes {
+		return 0, actors.Errorf(actors.ResourceExhausted,
+			"the base of %s has %d bytes of receipts for members that are gone; it is written when they are old enough to be dropped",
+			w.ref, len(value)-len(h.data))
+	}
+	version, err := s.cells.Put(ctx, journal.Cell{Key: baseKey(w.ref), Value: value, Version: w.version})
 	if err != nil && !errors.Is(err, journal.ErrConflict) {
 		return 0, fmt.Errorf("writing the base of %s: %w", w.ref, err)
 	}

@@ -25,7 +25,7 @@ func (p *partition) tails(most int) []tailPut {
 		if len(puts) >= most {
 			break
 		}
-		if r.flushing || r.loading || r.phase != phaseLive {
+		if r.flushing || r.loading || r.behind || r.phase != phaseLive {
 			continue
 		}
 		if !r.tailKnown {

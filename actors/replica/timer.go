@@ -29,6 +29,9 @@ func (p *partition) next() time.Time {
 			by(w.deadline)
 		}
 	}
+	for r := range p.sealers.each() {
+		by(later(r.sealing.at, p.now))
+	}
 	for r := range p.fetchers.each() {
 		if !r.fetching {
 			by(r.fetchAt)
@@ -68,7 +71,7 @@ func (p *partition) nextOut(by func(time.Time)) {
 	case p.inFlight != nil:
 	default:
 		for r := range p.dirty.each() {
-			if r.holdUntil <= r.stored {
+			if r.holdUntil <= r.stored && !r.behind {
 				by(later(p.flushAt, p.now))
 				break
 			}

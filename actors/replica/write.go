@@ -54,7 +54,7 @@ func (p *partition) mayWrite(h *handle) error {
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrDeleted)
 	case h.closed:
 		return errClosed
-	case p.closing || !p.at.writable() || h.r.phase != phaseLive || h.r.behind > 0:
+	case p.closing || !p.at.writable() || h.r.phase != phaseLive || h.r.behind:
 		return fmt.Errorf("writing to %s: %w", h.r.ref, ErrReadOnly)
 	}
 	return nil

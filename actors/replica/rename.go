@@ -1,0 +1,159 @@
+package replica
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/dapr-entities/entities/crdt"
+)
+
+// A process that loses its slot goes on under another name. Until it has caught up, entity by entity, with what the members
+// did without it, it neither writes nor takes part: what it knows may have been sealed without its last writes, which it
+// then moves to its new name, once, by the receipt in the base.
+
+// renamed begins again under a new identity, or under none.
+func (p *partition) renamed(was identity) {
+	if was != (identity{}) && !slices.Contains(p.past, was) {
+		p.past = append(p.past, was)
+	}
+	p.seq, p.beats = 0, p.config.Heartbeats
+	p.inFlight = nil
+	p.ring.clear()
+	clear(p.confirmed)
+	clear(p.pushes)
+	p.remembered.clear()
+	for r := range p.all.each() {
+		p.rename(r)
+		switch r.phase {
+		case phaseLoading:
+		case phaseAsking:
+			r.phase = phaseLoading
+			p.needLoad(r, 0)
+		default:
+			r.behind = true
+			p.waiting.add(r)
+			if p.at.Valid != nil {
+				p.needLoad(r, 0)
+			}
+		}
+		for _, w := range r.waits {
+			w.seq, w.published = 0, false
+		}
+	}
+}
+
+// catching is what a process that comes back adds to the base.
+type catching struct {
+	state  *crdt.Entity
+	writer crdt.Writer
+}
+
+// catchUp takes what the journal has into an entity that was away.
+func (p *partition) catchUp(r *resident, st *stored) error {
+	if r.folding {
+		r.fold = true // an earlier base is on its way: when that is decided
+		p.needLoad(r, p.config.Retry)
+		return nil
+	}
+	g := r.state.Generation()
+	later := st.generation > g || slices.ContainsFunc(st.tails, func(t storedTail) bool { return t.generation > g })
+	if later || len(st.receipts) == 0 {
+		if err := p.absorb(r, st); err != nil {
+			return err
+		}
+		p.caughtUp(r)
+		return nil
+	}
+	state := crdt.New(g)
+	if st.base != nil {
+		if _, err := state.Join(st.base, nil); err != nil {
+			return damaged(r.ref, "the base", err)
+		}
+	}
+	for _, t := range st.tails {
+		if t.delta != nil && t.generation == g {
+			if _, err := state.Join(t.delta, nil); err != nil {
+				return damaged(r.ref, "a tail", err)
+			}
+		}
+	}
+	p.note(r, st)
+	own, writer, changed := r.state.Full(), r.writer, false
+	writer.Last = max(writer.Last, state.Ctx().Last(writer.Slot, writer.Epoch))
+	for _, x := range r.receipts {
+		before := x.AppendBinary(nil)
+		// What was removed here of what the sealed state never had must not come back by its writer.
+		if d := x.Follow(own); d != nil {
+			if _, err := state.Join(d, nil); err != nil {
+				return err
+			}
+		}
+		for _, id := range p.past {
+			if id.slot != x.Slot || id.epoch > x.Through {
+				continue
+			}
+			if _, err := state.Rehome(r.state, id.epoch, x.Receipt, &writer, nil); err != nil {
+				return err
+			}
+		}
+		changed = changed || !bytes.Equal(before, x.AppendBinary(nil))
+	}
+	if !changed {
+		if err := p.absorb(r, st); err != nil {
+			return err
+		}
+		p.caughtUp(r)
+		return nil
+	}
+	if _, err := state.Join(own, nil); err != nil {
+		return err
+	}
+	r.catching = &catching{state, writer}
+	p.writeBase(r, g, state.Full().AppendBinary(nil))
+	return nil
+}
+
+// caught goes on when the base has what was moved.
+func (p *partition) caught(r *resident) {
+	c := r.catching
+	if c == nil {
+		return
+	}
+	r.catching = nil
+	if _, err := p.join(r, c.state.Full()); err != nil {
+		p.config.Observer.rejected(r.ref, err)
+	}
+	r.writer.Last = max(r.writer.Last, c.writer.Last)
+	r.pending = nil
+	p.let(r)
+	if r.loadedAs == identityOf(p.at.Self) {
+		p.caughtUp(r)
+	} else if p.at.Valid != nil {
+		p.needLoad(r, 0) // it has got yet another name meanwhile
+	}
+}
+
+// caughtUp makes an entity take part again. The others are asked to compare what they have with what is here.
+func (p *partition) caughtUp(r *resident) {
+	if !r.behind {
+		return
+	}
+	r.behind = false
+	if !p.single && r.state.Kind() != 0 {
+		r.compare = true
+		p.dirty.add(r)
+	}
+	for _, w := range r.waits {
+		w.seq, w.published = 0, p.told(r)
+		r.holdUntil = max(r.holdUntil, w.version)
+	}
+	if r.version > r.stored {
+		p.unstored.add(r)
+	}
+	parked := r.parked
+	r.parked = nil
+	for _, e := range parked {
+		p.unpark(r, e)
+	}
+	p.soon = true
+}
