@@ -1,44 +1,69 @@
-package replica
+package replica_test
 
 import (
-	"fmt"
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
 )
 
-// BenchmarkUpdate is a local write to one of many small entities, with what goes with it: the batch and the tail.
-func BenchmarkUpdate(b *testing.B) {
-	for _, kind := range []string{"count", "set"} {
-		b.Run(kind, func(b *testing.B) {
-			s := newSim(1)
-			s.config.RingBytes, s.config.TailBytes, s.config.Partitions = 64<<20, 32<<10, 1
-			s.config.BatchBytes, s.config.EntryBytes, s.config.ChunkBytes = 128<<10, 256<<10, 256<<10
-			n := s.start(0)
-			u := s.user(n, newHistory())
-			s.runFor(time.Second)
-			var sts []*simStream
-			for i := range 100 {
-				u.open(fmt.Sprint(kind, "-", i))
-				s.runFor(50 * time.Millisecond)
-				sts = append(sts, u.streams[fmt.Sprint(kind, "-", i)])
-			}
-			i := 0
-			b.ReportAllocs()
-			for b.Loop() {
-				up := &crdt.Update{Kind: crdt.GCounter, Increment: 1}
-				if kind == "set" {
-					up = add(fmt.Sprint("e", i%1000))
-				}
-				if err := sts[i%len(sts)].replica.Update(up, Local, func(error) {}); err != nil {
+// prompt is a user function that answers at once.
+type prompt struct{ write *replica.Write }
+
+type promptSession struct {
+	prompt
+	replica.Start
+}
+
+func (p prompt) Open(_ context.Context, start replica.Start) (replica.Session, error) {
+	return &promptSession{p, start}, nil
+}
+
+func (s *promptSession) Command(_ context.Context, number int64, _ *actors.Command, _ bool) error {
+	return s.Answer(replica.Answer{Kind: replica.Replied, Number: number, Write: s.write})
+}
+func (*promptSession) Cancelled(context.Context, int64) error     { return nil }
+func (*promptSession) Update(context.Context, *crdt.Update) error { return nil }
+func (*promptSession) Delete(context.Context) error               { return nil }
+func (*promptSession) Close()                                     {}
+
+// BenchmarkHost is the host's own way, without a user function's and without replication.
+func BenchmarkHost(b *testing.B) {
+	for name, p := range map[string]prompt{
+		"read":  {},
+		"write": {&replica.Write{Update: &crdt.Update{Kind: crdt.PNCounter, Change: 1}}},
+	} {
+		for _, entities := range []int{1, 1000} {
+			b.Run(name+"/"+strconv.Itoa(entities), func(b *testing.B) {
+				h, err := replica.New(replica.Config{
+					Replicas: &copies{open: make(map[actors.Ref]*tally), kept: make(map[actors.Ref]*state)}, Log: slog.New(slog.DiscardHandler)})
+				if err != nil {
 					b.Fatal(err)
 				}
-				if i++; i%2000 == 0 { // a tick of 10 ms at 200,000 writes a second
-					n.serve(0)
-					s.runFor(10 * time.Millisecond)
-				}
-			}
-		})
+				h.Serve([]replica.Service{{Name: "shop.Counter", Persistence: "counters", Function: p}})
+				ctx, cancel := context.WithCancel(b.Context())
+				var running sync.WaitGroup
+				running.Go(func() { _ = h.Run(ctx) })
+				var next atomic.Int64
+				b.SetParallelism(16)
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := h.Handle(ctx, to(strconv.Itoa(int(next.Add(1))%entities), "Add")); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+				b.StopTimer()
+				cancel()
+				running.Wait()
+			})
+		}
 	}
 }
