@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -53,9 +54,7 @@ func TestStaleReadOnReactivationDetected(t *testing.T) {
 		c.sure2(c.write(a, add("one"), Majority))
 		c.runFor(5 * time.Second)
 		before := map[string]journal.Cell{}
-		for key, cell := range c.cells {
-			before[key] = cell
-		}
+		maps.Copy(before, c.cells)
 		c.sure2(c.write(a, add("two"), Majority))
 		c.runFor(5 * time.Second)
 		a.close()

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dapr-entities/entities/actors/replica/slot"
@@ -193,7 +194,7 @@ func (p *partition) writeSeal(r *resident, s *sealing) {
 		return
 	}
 	s.step = sealWrite
-	r.receipts = append(r.receipts[:len(r.receipts):len(r.receipts)], receipt{p.now, identity{s.slot, s.through}, rc})
+	r.receipts = append(slices.Clip(r.receipts), receipt{p.now, identity{s.slot, s.through}, rc})
 	p.writeBase(r, r.state.Generation(), state.Full().AppendBinary(nil))
 }
 

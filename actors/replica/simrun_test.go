@@ -135,7 +135,7 @@ func (s *sim) heal(h *history, places int) {
 func (s *sim) reckon(t testing.TB, h *history) {
 	for _, n := range s.live() {
 		if n.user.unanswered != 0 {
-			h.problemf(s, "%d writes on node %d have not been answered", n.user.unanswered, n.place)
+			h.problemAtf(s, "%d writes on node %d have not been answered", n.user.unanswered, n.place)
 		}
 	}
 	for _, name := range simNames {
@@ -155,8 +155,8 @@ func (s *sim) reckon(t testing.TB, h *history) {
 	_ = t
 }
 
-func (h *history) problemf(s *sim, format string, args ...any) {
-	h.problem("%v: %s", s.stamp(), fmt.Sprintf(format, args...))
+func (h *history) problemAtf(s *sim, format string, args ...any) {
+	h.problemf("%v: %s", s.stamp(), fmt.Sprintf(format, args...))
 }
 
 func (s *sim) reckonOne(h *history, name string) {
@@ -171,10 +171,10 @@ func (s *sim) reckonOne(h *history, name string) {
 		r := p.residents[ref]
 		switch {
 		case r == nil || r.phase != phaseLive:
-			h.problemf(s, "%s is not live on node %d", name, n.place)
+			h.problemAtf(s, "%s is not live on node %d", name, n.place)
 			continue
 		case r.behind || r.version != r.stored || r.pending != nil:
-			h.problemf(s, "%s is not at rest on node %d", name, n.place)
+			h.problemAtf(s, "%s is not at rest on node %d", name, n.place)
 		}
 		copies = append(copies, copyOf{n, r})
 		if st := n.user.streams[name]; st != nil && st.replica != nil {
@@ -187,7 +187,7 @@ func (s *sim) reckonOne(h *history, name string) {
 	first := copies[0].r.state
 	for _, c := range copies[1:] {
 		if c.r.state.Digest() != first.Digest() || c.r.state.Generation() != first.Generation() {
-			h.problemf(s, "%s differs between node %d and node %d: %s, %s", name, copies[0].n.place, c.n.place,
+			h.problemAtf(s, "%s differs between node %d and node %d: %s, %s", name, copies[0].n.place, c.n.place,
 				describe(first), describe(c.r.state))
 		}
 	}
@@ -203,7 +203,7 @@ func (s *sim) reckonOne(h *history, name string) {
 		for i, op := range h.digits {
 			digit := total >> (2 * i) & 3
 			if digit > 1 || op.safe && digit == 0 {
-				h.problemf(s, "increment %d is in the counter %d times; safe: %v", i, digit, op.safe)
+				h.problemAtf(s, "increment %d is in the counter %d times; safe: %v", i, digit, op.safe)
 			}
 		}
 	}
@@ -223,14 +223,14 @@ func (s *sim) reckonSet(h *history, name string, value *crdt.Update) {
 		add, remove := h.adds[e], h.removes[e]
 		switch {
 		case add.safe && remove == nil && !there[e]:
-			h.problemf(s, "%s was added for sure and is lost", e)
+			h.problemAtf(s, "%s was added for sure and is lost", e)
 		case remove != nil && remove.safe && there[e]:
-			h.problemf(s, "%s was removed for sure and is there", e)
+			h.problemAtf(s, "%s was removed for sure and is there", e)
 		}
 		delete(there, e)
 	}
 	for e := range there {
-		h.problemf(s, "%s is in %s, but nobody added it", e, name)
+		h.problemAtf(s, "%s is in %s, but nobody added it", e, name)
 	}
 }
 
@@ -251,17 +251,17 @@ func (st *simStream) believes(h *history, value *crdt.Update) {
 	// epoch was sealed. It is lost, as local writes may be, and a GCounter cannot be told to shrink.
 	lossy := st.user.n.lost && st.count > value.Increment
 	if st.name == "count-a" && st.count != value.Increment && !lossy {
-		h.problem("%s: the user function on node %d believes %d, it is %d", st.name, st.user.n.place, st.count, value.Increment)
+		h.problemf("%s: the user function on node %d believes %d, it is %d", st.name, st.user.n.place, st.count, value.Increment)
 	}
 	if value.Kind == crdt.ORSet {
 		for e := range set {
 			if !st.set[e] {
-				h.problem("%s: the user function on node %d was not told of %s", st.name, st.user.n.place, e)
+				h.problemf("%s: the user function on node %d was not told of %s", st.name, st.user.n.place, e)
 			}
 		}
 		for e := range st.set {
 			if !set[e] {
-				h.problem("%s: the user function on node %d believes in %s", st.name, st.user.n.place, e)
+				h.problemf("%s: the user function on node %d believes in %s", st.name, st.user.n.place, e)
 			}
 		}
 	}
