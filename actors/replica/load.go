@@ -224,8 +224,7 @@ func (p *partition) held(s crdt.Slot) bool {
 	return false
 }
 
-// reset gives up a generation that others have left behind. Whoever waits for writes to it has what there is to get: the
-// journal has the deletion.
+// reset gives up a generation that others have left behind, with the writes to it that are not confirmed.
 func (p *partition) reset(r *resident, generation uint32) {
 	r.state = crdt.New(generation)
 	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
@@ -234,8 +233,12 @@ func (p *partition) reset(r *resident, generation uint32) {
 	p.dirty.remove(r)
 	p.unstored.remove(r)
 	for _, w := range r.waits {
-		w.seq, w.published = r.lastSeq, true
+		err := fmt.Errorf("writing to %s at level %s: %w: it has been deleted meanwhile", r.ref, w.level, ErrUnconfirmed)
+		p.config.Observer.confirmed(w.level, p.now.Sub(w.since), err)
+		p.call(func() { w.done(err) })
 	}
+	r.waits = nil
+	p.durable.remove(r)
 	p.changed(r)
 	p.tell(r)
 }

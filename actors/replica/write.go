@@ -151,6 +151,7 @@ func (p *partition) settleWaits() {
 		clear(r.waits[len(left):])
 		if r.waits = left; len(left) == 0 {
 			p.durable.remove(r)
+			p.reopen(r)
 		}
 	}
 }
@@ -233,6 +234,7 @@ func (p *partition) expireWaits() {
 		clear(r.waits[len(left):])
 		if r.waits = left; len(left) == 0 {
 			p.durable.remove(r)
+			p.reopen(r)
 		}
 	}
 }
