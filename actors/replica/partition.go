@@ -203,6 +203,11 @@ func (p *partition) viewed(old *Standing) {
 			p.roundSoon(m)
 		}
 	}
+	for id, o := range byIdentity(p.origins) {
+		if _, ok := p.at.member(id); !ok && p.now.Sub(o.heardAt) > strangerTime {
+			p.forget(id)
+		}
+	}
 	for r := range p.all.each() {
 		if left {
 			// What the one who left told nobody stands in the journal, and what it told us alone does not.

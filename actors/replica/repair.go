@@ -27,6 +27,9 @@ func (p *partition) ask(to slot.Member, q *request, answered func(a *answer, err
 	p.out.asks = append(p.out.asks, ask{p.lastAsk, to, q.append(nil)})
 }
 
+// strangerTime is how long to remember a writer that is no member and says nothing.
+const strangerTime = time.Minute
+
 var errRefused = errors.New("the other member refuses")
 
 // answered takes the answer to an ask.
@@ -58,7 +61,10 @@ func (p *partition) pull() {
 		}
 		m, ok := p.at.member(id)
 		if !ok || !p.at.writable() {
-			o.pullAt = p.now.Add(p.config.RetryMax) // we have not heard of it, or it is about to be forgotten
+			o.pullAt = p.now.Add(p.config.RetryMax) // we have not heard of it yet
+			if !ok && p.now.Sub(o.heardAt) > strangerTime {
+				p.forget(id) // it was gone before we came, and the bus kept its batches
+			}
 			continue
 		}
 		o.pulling = true
