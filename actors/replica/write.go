@@ -160,6 +160,9 @@ func (p *partition) settled(r *resident, w *wait) bool {
 	if r.stored < w.version || !w.published {
 		return false
 	}
+	if p.single {
+		return true // whoever else is in the view is a process before this one
+	}
 	acked, others := 0, p.at.others()
 	for _, m := range others {
 		if w.seq == 0 || p.confirmed[identityOf(m)] >= w.seq {
@@ -168,9 +171,6 @@ func (p *partition) settled(r *resident, w *wait) bool {
 	}
 	if w.level == Majority {
 		return 1+acked >= (1+len(others))/2+1
-	}
-	if p.single {
-		return true
 	}
 	// Whoever joined before the journal had the write may have loaded the entity without it. So the view is read again:
 	// who is not in it joined later.
