@@ -126,7 +126,7 @@ func TestReplicatedViolations(t *testing.T) {
 			if v.of {
 				c.failed(t, cmp.Or(v.code, codes.Unknown), text)
 			} else {
-				c.failed(t, codes.Aborted, "the session of "+entity+" ended before Process was answered; nothing came of it; try again: "+text)
+				c.failed(t, codes.Aborted, "the session of "+entity+" ended before Process was answered ("+text+"); nothing came of it; try again")
 			}
 			if !v.silent {
 				r := p.next(t, reportPath)
