@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+SAMPLE ?= cart
 SEEDS ?= 20
 FUZZTIME ?= 20s
 
@@ -24,12 +25,12 @@ help: ## List the targets
 ## See it
 
 .PHONY: run
-run: bin/quickstart ## Bring up Dapr, the component and the cart sample, show them, stay until Ctrl-C
-	@exec bin/quickstart -stay
+run: bin/quickstart ## Bring up Dapr, the component and a sample, show them, stay until Ctrl-C: make run SAMPLE=presence
+	@exec bin/quickstart -sample $(SAMPLE) -stay
 
 .PHONY: demo
 demo: bin/quickstart ## The same without staying; fails unless every reply was as expected
-	@exec bin/quickstart
+	@exec bin/quickstart -sample $(SAMPLE)
 
 # Always asked, since go build knows best what has changed. A binary, because go run passes no SIGTERM on.
 .PHONY: bin/quickstart

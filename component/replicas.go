@@ -54,7 +54,7 @@ func newReplicas(h *host, c *Component) (*replicas, error) {
 		}()
 	}
 	// Another app id with the same journal has entities of its own.
-	r.group, err = slot.New(slot.Config{Cells: h.journal, Group: group(s.AppID), Address: address, TTL: s.SlotTimeout, Log: c.log})
+	r.group, err = slot.New(slot.Config{Cells: h.journal, Group: r.app(), Address: address, TTL: s.SlotTimeout, Log: c.log})
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,11 @@ func newReplicas(h *host, c *Component) (*replicas, error) {
 	return r, err
 }
 
-// group names those who replicate together: the hosts of one app. A sidecar without component APIs does not say whose it is.
-func group(appID string) string { return cmp.Or(appID, "entities") }
+// nameless is what stands for the app id of a host that was not told its own.
+const nameless = "entities"
+
+// app is by what nodes that belong together know each other.
+func (r *replicas) app() string { return cmp.Or(r.host.settings.AppID, nameless) }
 
 // connect makes the ways to the other nodes: both are nil if there are none.
 func (r *replicas) connect(c *Component) (replica.Bus, replica.Peers, error) {
@@ -89,13 +92,13 @@ func (r *replicas) connect(c *Component) (replica.Bus, replica.Peers, error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("a journal of the kind %s cannot pass on the changes of replicated entities; set replication to none", s.Journal.Scheme)
 		}
-		shared, err := peers.NewJournal(peers.JournalConfig{Deltas: deltas, Group: group(s.AppID), Log: c.log})
+		shared, err := peers.NewJournal(peers.JournalConfig{Deltas: deltas, Group: r.app(), Log: c.log})
 		if err != nil {
 			return nil, nil, err
 		}
 		bus, r.heard = shared, shared.Err
 	case config.TransportPubsub:
-		topic, err := peers.NewTopic(peers.TopicConfig{Topics: r.host.sidecar, PubSub: s.Replication.Pubsub, App: group(s.AppID), Log: c.log})
+		topic, err := peers.NewTopic(peers.TopicConfig{Topics: r.host.sidecar, PubSub: s.Replication.Pubsub, App: r.app(), Log: c.log})
 		if err != nil {
 			return nil, nil, err
 		}

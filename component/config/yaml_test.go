@@ -45,7 +45,7 @@ type component struct {
 func TestComponentFiles(t *testing.T) {
 	t.Parallel()
 	files, _ := filepath.Glob(folder + "/*/*.yaml")
-	hosts := map[string]string{}
+	hosts, named, pubsubs := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, file := range files {
 		if strings.HasPrefix(file, folder+"/metadata/") {
 			continue
@@ -82,8 +82,17 @@ func TestComponentFiles(t *testing.T) {
 			if values["actorStateStore"] != "true" {
 				t.Errorf("%s: the sidecar hosts no actors without an actorStateStore", file)
 			}
+			if r := resolved.Replication; r.Transport == TransportPubsub {
+				named[file] = filepath.Join(filepath.Dir(file), r.Pubsub+".yaml")
+			}
 		case "bindings.entities":
 			_, err = Resolve(Binding, values)
+		case "pubsub.redis":
+			pubsubs[file] = c.Metadata.Name
+			// Otherwise the nodes of an app take messages away from each other, and a new one is sent all there ever were.
+			if values["consumerID"] != "{uuid}" || values["maxLenApprox"] == "" {
+				t.Errorf("%s: replication needs a consumerID of {uuid} and a maxLenApprox", file)
+			}
 		default:
 			t.Errorf("%s has the type %s", file, c.Spec.Type)
 		}
@@ -91,8 +100,16 @@ func TestComponentFiles(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory"}, hosts); diff != "" {
+	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory", "redis": "postgres"}, hosts); diff != "" {
 		t.Errorf("folders and journals: %s", diff)
+	}
+	for file, other := range named {
+		if name := pubsubs[other]; name+".yaml" != filepath.Base(other) {
+			t.Errorf("%s names the pub/sub component of %s, which is %q", file, other, name)
+		}
+	}
+	if len(named) != len(pubsubs) || len(named) == 0 {
+		t.Errorf("components that replicate by pub/sub: %v, pub/sub components: %v", named, pubsubs)
 	}
 }
 

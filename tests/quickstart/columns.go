@@ -75,7 +75,7 @@ func (p *printer) pictures(pictures []picture) {
 			mark = " " + p.paint(red, "≠")
 		}
 
-		p.line("  " + strings.Join(cells, " │ ") + mark)
+		p.line(strings.TrimRight("  "+strings.Join(cells, " │ ")+mark, " "))
 	}
 }
 

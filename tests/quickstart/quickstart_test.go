@@ -1,9 +1,11 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dapr-entities/entities/tests/harness"
 )
@@ -52,5 +54,53 @@ func TestNoColourInFiles(t *testing.T) {
 
 	if got, want := out.String(), "\nTitle\n  200 OK\n  {}\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPicturesBesideEachOther(t *testing.T) {
+	t.Parallel()
+
+	seen := time.Date(2026, 1, 2, 13, 14, 15, 0, time.Local)
+	one := picture{title: "one", faces: map[string]face{
+		"Ada": {known: true, online: true, unread: 12}, "Bob": {known: true, seen: seen}, "Dan": {known: true, online: true},
+	}}
+	two := picture{title: "two", faces: map[string]face{
+		"Ada": {known: true, online: true, unread: 12}, "Bob": {known: true, seen: seen, unread: 1},
+	}}
+
+	var out strings.Builder
+
+	newPrinter(&out).pictures([]picture{one, two})
+
+	want := `
+         │ one                        │ two
+  ───────┼────────────────────────────┼───────────────────────────
+  Ada    │ ● online         12 unread │ ● online         12 unread
+  Bob    │ ○ seen 13:14:15            │ ○ seen 13:14:15  1 unread  ≠
+  Dan    │ ● online                   │                            ≠
+`
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	if got, want := one.String(), "Ada+12 Bob-0 Dan+0"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	if err := differences([]picture{one, two}, []string{"same", "same"}); err == nil {
+		t.Error("pictures that differ pass for the same")
+	}
+
+	if err := differences([]picture{one, two}, []string{"this", "that"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownSample(t *testing.T) {
+	t.Parallel()
+
+	err := run(t.Context(), io.Discard, options{sample: "crat"})
+	if err == nil || !strings.Contains(err.Error(), "choose one of cart, presence") {
+		t.Errorf("got %v", err)
 	}
 }

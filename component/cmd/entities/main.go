@@ -5,6 +5,7 @@
 //	run.go       entities run: the component while a command runs
 //	child.go     that command: signals, exit code, what it leaves behind
 //	assemble.go  flags and environment made into a component
+//	rotate.go    entities replication rotate: after a backup was restored
 //	help.go      readable help, errors of flags
 package main
 
@@ -40,7 +41,7 @@ func command(getenv func(string) string, log io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(serveCommand(getenv, log), runCommand(getenv, log), versionCommand())
+	root.AddCommand(serveCommand(getenv, log), runCommand(getenv, log), replicationCommand(getenv), versionCommand())
 	return root
 }
 

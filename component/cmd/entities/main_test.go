@@ -67,7 +67,8 @@ func TestHelp(t *testing.T) {
 	}{
 		{[]string{"version"}, []string{"entities version " + version()}},
 		{[]string{"--version"}, []string{"entities version " + version()}},
-		{[]string{}, []string{"run ", "serve ", "version "}},
+		{[]string{}, []string{"replication ", "run ", "serve ", "version "}},
+		{[]string{"replication", "rotate", "--help"}, []string{"entities replication rotate", "--appId", "stop all components", "ENTITIES_JOURNAL"}},
 		{[]string{"serve", "--help"}, []string{"--journal", "sqlite:entities.db", "--socketFolder"}},
 		{[]string{"run", "--help"}, []string{"entities run [flags] -- command [arguments]\n", "dapr run -f", "--journal"}},
 	} {
