@@ -76,11 +76,11 @@ func (b *body) size() int {
 	return size
 }
 
-// Join makes d the join of both. It does not change o, but shares its memory. After an error d is unchanged.
+// Join makes d the join of both, which does not change when o does. After an error d is unchanged.
 func (d *Delta) Join(o *Delta) error {
 	switch {
 	case o.gen > d.gen:
-		*d = *o.clone()
+		*d = *o.Clone()
 		return nil
 	case o.gen < d.gen:
 		return nil
@@ -93,7 +93,7 @@ func (d *Delta) Join(o *Delta) error {
 	case o.kind == 0:
 		return nil
 	case d.kind == 0:
-		*d = *o.clone()
+		*d = *o.Clone()
 		return nil
 	case d.kind != o.kind:
 		return fmt.Errorf("joining deltas of a %v and a %v: %w", d.kind, o.kind, ErrKindMismatch)
@@ -125,7 +125,8 @@ func (d *Delta) Join(o *Delta) error {
 	return nil
 }
 
-func (d *Delta) clone() *Delta {
+// Clone returns a Delta that does not change when d does.
+func (d *Delta) Clone() *Delta {
 	c := *d
 	c.counts = append([]count(nil), d.counts...)
 	c.body = d.body.clone()
