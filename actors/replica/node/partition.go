@@ -37,6 +37,8 @@ type partition struct {
 	at      Standing
 	out     output
 	changes crdt.Changes
+	// scratch has the last write of any entity, until it is joined to what is on its way.
+	scratch crdt.Scratch
 
 	residents map[actors.Ref]*resident
 	all       ordered[*resident]

@@ -32,7 +32,7 @@ func (p *partition) tails(most int) []tailPut {
 			p.needLoad(r, 0)
 			continue
 		}
-		own := joined(clone(r.covered), r.tail)
+		own := joined(joined(nil, r.covered), r.tail)
 		if own != nil && own.Size() > p.longTail(r) && !r.folding && !r.fold {
 			r.fold = true
 			p.needLoad(r, 0)
