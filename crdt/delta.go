@@ -1,6 +1,9 @@
 package crdt
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Delta is a change of a replicated state, or a whole one. Entities do not keep what they join and do not change what
 // they returned; only keys share their bytes.
@@ -137,14 +140,14 @@ func (b *body) clone() *body {
 	if b == nil {
 		return nil
 	}
-	c := &body{kind: b.kind, sweep: b.sweep.Snapshot()}
-	c.keep = append(c.keep, b.keep...)
-	c.kill = append(c.kill, b.kill...)
-	for i := range b.elems {
-		c.elems = append(c.elems, b.elems[i].clone())
+	c := &body{kind: b.kind, sweep: b.sweep.Snapshot(), keep: slices.Clone(b.keep), kill: slices.Clone(b.kill)}
+	c.elems = slices.Clone(b.elems)
+	for i := range c.elems {
+		c.elems[i] = c.elems[i].clone()
 	}
-	for i := range b.entries {
-		c.entries = append(c.entries, b.entries[i].clone())
+	c.entries = slices.Clone(b.entries)
+	for i := range c.entries {
+		c.entries[i] = c.entries[i].clone()
 	}
 	return c
 }

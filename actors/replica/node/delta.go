@@ -17,3 +17,11 @@ func joined(a, b *crdt.Delta) *crdt.Delta {
 	}
 	return a
 }
+
+// own is what this member wrote that is in no base for certain, nil if nothing. It must not be changed.
+func (r *resident) own() *crdt.Delta {
+	if r.covered == nil {
+		return r.tail
+	}
+	return joined(r.covered.Clone(), r.tail)
+}
