@@ -91,8 +91,8 @@ func (a *apply) set(s *set, u *Update, b *body, nested bool) error {
 			continue
 		}
 		e := elem{key: k, keep: a.next()}
-		if ok {
-			s.dotsAt(pos, e.addKill)
+		for i := 0; ok && s.dotAt(pos, i) != 0; i++ {
+			e.addKill(s.dotAt(pos, i))
 		}
 		b.addElem(e)
 	}
@@ -102,11 +102,11 @@ func (a *apply) set(s *set, u *Update, b *body, nested bool) error {
 			continue
 		}
 		e := elem{key: k}
-		s.dotsAt(pos, func(d Dot) {
-			if a.saw(d) {
+		for i := 0; s.dotAt(pos, i) != 0; i++ {
+			if d := s.dotAt(pos, i); a.saw(d) {
 				e.addKill(d)
 			}
-		})
+		}
 		if e.kill != 0 {
 			b.addElem(e)
 		}

@@ -15,6 +15,9 @@ type Writer struct {
 	Now func() int64
 	// Limits of what is written.
 	Limits Limits
+	// Scratch, unless nil, is where Apply makes its delta, which is then valid until the next Apply with the same Scratch.
+	// The writers of one goroutine can share it: it saves memory for those who join each delta into another one at once.
+	Scratch *Scratch
 }
 
 func (w *Writer) now() int64 {

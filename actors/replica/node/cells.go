@@ -33,7 +33,8 @@ func chunkKey(ref actors.Ref, tag string, i int) string {
 }
 
 func tailKey(ref actors.Ref, s crdt.Slot) string {
-	return fmt.Sprintf("%stail/%04d", keyPrefix(ref), s)
+	n := strconv.Itoa(int(s))
+	return keyPrefix(ref) + "tail/" + "0000"[min(len(n), 4):] + n
 }
 
 // longestSuffix is that of the longest key behind its prefix: base/slot.epoch.number/index.

@@ -41,7 +41,7 @@ func (p *partition) compareStored(r *resident, st *stored) {
 		_, _ = whole.Join(st.base, nil) // one of an earlier generation is nothing new
 	}
 	covered := true
-	if own := joined(clone(r.covered), r.tail); own != nil {
+	if own := r.own(); own != nil {
 		news, err := whole.Join(own, nil)
 		covered = err == nil && !news
 		if covered && r.stored == r.version {

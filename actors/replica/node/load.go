@@ -314,7 +314,7 @@ func (p *partition) askedEnough(r *resident) {
 // rename gives a resident the identity under which it writes from now on.
 func (p *partition) rename(r *resident) {
 	r.writer = crdt.Writer{
-		Slot: p.at.Self.Slot, Epoch: p.at.Self.Epoch, Limits: p.config.Limits,
+		Slot: p.at.Self.Slot, Epoch: p.at.Self.Epoch, Limits: p.config.Limits, Scratch: &p.scratch,
 		Now: func() int64 { return p.now.UnixMilli() },
 	}
 	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true

@@ -37,6 +37,10 @@ type partition struct {
 	at      Standing
 	out     output
 	changes crdt.Changes
+	// scratch has the last write of any entity, until it is joined to what is on its way.
+	scratch crdt.Scratch
+	// encoded is the last delta that was encoded for a tail, until it is in one.
+	encoded []byte
 
 	residents map[actors.Ref]*resident
 	all       ordered[*resident]

@@ -81,7 +81,7 @@ func (p *partition) flush() {
 		e := batchEntry{ref: r.ref, generation: r.state.Generation(), k: r.k + 1}
 		// A delta that is far too big is left to those who want it.
 		if !r.compare && r.pending.Size() <= p.config.EntryBytes {
-			e.delta = r.pending.AppendBinary(nil)
+			e.delta = r.pending.AppendBinary(make([]byte, 0, r.pending.Size()))
 		}
 		if size > 0 && size+e.size() > p.config.BatchBytes {
 			break

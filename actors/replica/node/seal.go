@@ -209,7 +209,7 @@ func (p *partition) sealed(r *resident) {
 	}
 	p.config.Observer.sealed(r.ref, s.slot, s.through)
 	if !p.single {
-		r.pending = joined(r.pending, clone(s.delta))
+		r.pending = joined(r.pending, s.delta)
 		p.dirty.add(r)
 	}
 	p.stopSealing(r)

@@ -78,7 +78,7 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level replica.Level) {
 	if p.single {
 		return
 	}
-	r.pending = joined(r.pending, clone(d))
+	r.pending = joined(r.pending, d)
 	p.dirty.add(r)
 	if level != replica.Local {
 		// Who is asked to confirm must find it in the journal if he opens the entity just now.
