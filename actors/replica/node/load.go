@@ -172,6 +172,9 @@ func (p *partition) absorb(r *resident, st *stored) error {
 		}
 	}
 	p.note(r, st)
+	if st.generation == g {
+		p.follow(r)
+	}
 	return nil
 }
 

@@ -127,6 +127,7 @@ func (p *partition) caught(r *resident) {
 	if _, err := p.join(r, c.state.Full()); err != nil {
 		p.config.Observer.rejected(r.ref, err)
 	}
+	p.follow(r)
 	r.writer.Last = max(r.writer.Last, c.writer.Last)
 	r.pending = nil
 	p.let(r)
@@ -134,6 +135,19 @@ func (p *partition) caught(r *resident) {
 		p.caughtUp(r)
 	} else if p.at.Valid != nil {
 		p.needLoad(r, 0) // it has got yet another name meanwhile
+	}
+}
+
+// follow has the user function's removals find what was moved to another name since it was told of it.
+func (p *partition) follow(r *resident) {
+	h := r.handle
+	if h == nil || h.deleted() {
+		return
+	}
+	for _, x := range r.receipts {
+		if x.of != nil {
+			h.view.Follow(r.state, x.of)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -185,5 +186,76 @@ func TestSealBarrierKeepsLiveKnowledge(t *testing.T) {
 	}
 	if byAnother == 0 {
 		t.Error("it was always sealed by the one who knew")
+	}
+}
+
+// A process comes back under another name, with an element that had been sealed out. Its user function, which is told of no
+// change, removes the element; nobody else has touched it, so it must go.
+func TestRemovalFollowsMovedDot(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, sealing0)
+	a, b := c.open(c.nodes[0], "set-x"), c.open(c.nodes[1], "set-x")
+	c.open(c.nodes[2], "set-x")
+	c.sure2(c.write(a, add("known"), replica.All))
+	was := c.nodes[0].standing.Self
+	c.fence(c.nodes[0])
+	c.write(a, add("own"), replica.Local)
+	c.runFor(2 * seatTTL)
+	c.sealAll("set-x", c.sealings)
+	if !sealedFor(b, was.Slot, was.Epoch) {
+		t.Fatalf("%v is not sealed: %v", was, b.resident().state.Epochs())
+	}
+	a.flushing = true // it is busy and told nothing
+	c.unfence(c.nodes[0])
+	c.equal(a, b)
+	if !slices.Contains(b.elements(), "own") {
+		t.Fatalf("what was written last has not come back: %q", b.elements())
+	}
+	c.sure2(c.write(a, remove("known", "own"), replica.All))
+	c.equal(a, b)
+	if es := b.elements(); slices.Contains(es, "own") || slices.Contains(es, "known") {
+		t.Errorf("%q, although they were removed", es)
+	}
+}
+
+// So it is with a process that had heard of the element from its writer, and comes back after it.
+func TestRemovalByAnotherFollowsMovedDot(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, sealing0)
+	a, b, z := c.open(c.nodes[0], "set-x"), c.open(c.nodes[1], "set-x"), c.open(c.nodes[2], "set-x")
+	c.sure2(c.write(a, add("known"), replica.All))
+	was := c.nodes[0].standing.Self
+	c.fence(c.nodes[0])
+	c.fence(c.nodes[1])
+	delete(c.severed, [2]int{0, 1})
+	c.write(a, add("own"), replica.Local)
+	c.runFor(500 * time.Millisecond)
+	b.flush()
+	if !b.set["own"] {
+		t.Fatal("the user function that is to remove it has not been told of it")
+	}
+	b.flushing = true
+	c.cut(0, 1)
+	c.runFor(2 * seatTTL)
+	c.sealAll("set-x", c.sealings)
+	if !sealedFor(z, was.Slot, was.Epoch) {
+		t.Fatalf("%v is not sealed: %v", was, z.resident().state.Epochs())
+	}
+	for _, n := range []*simNode{c.nodes[0], c.nodes[1]} {
+		n.storeCut = false
+		for to := range 20 {
+			delete(c.severed, [2]int{n.place, to})
+			delete(c.severed, [2]int{to, n.place})
+		}
+		c.runFor(20 * time.Second)
+		c.equal(a, z)
+		if !slices.Contains(z.elements(), "own") {
+			t.Fatalf("what was written last has not come back: %q", z.elements())
+		}
+	}
+	c.sure2(c.write(b, remove("own"), replica.All))
+	c.equal(a, b, z)
+	if es := z.elements(); slices.Contains(es, "own") {
+		t.Errorf("%q, although it was removed", es)
 	}
 }
