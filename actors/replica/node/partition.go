@@ -83,6 +83,7 @@ type partition struct {
 	// What comes from others.
 	origins  map[identity]*origin
 	suspects map[identity]time.Time
+	polling  polling
 	fetchers ordered[*resident]
 	roundAt  time.Time
 	// roundsDue says when to have a round with whom; rounds are under way.
@@ -233,6 +234,7 @@ func (p *partition) forget(id identity) {
 	delete(p.confirmed, id)
 	delete(p.pushes, id)
 	delete(p.suspects, id)
+	p.quiet(id)
 	for r := range p.all.each() {
 		delete(r.heard, id)
 	}
@@ -245,6 +247,7 @@ func (p *partition) tick() {
 	p.expireWaits()
 	p.pull()
 	p.retryFetches()
+	p.poll()
 	p.startRounds()
 	p.seal()
 	p.startRefresh()

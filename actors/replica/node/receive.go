@@ -108,6 +108,9 @@ func (p *partition) receive(b *batch) {
 		o.confirm = max(o.confirm, b.seq)
 		o.told = min(o.told, b.seq-1) // it comes again: our answer was lost
 	}
+	if o.latest == o.contig {
+		p.heardOf(b.origin)
+	}
 	p.noticeGap(o)
 	p.acknowledge(o)
 }

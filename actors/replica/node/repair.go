@@ -19,8 +19,10 @@ func (p *partition) ask(to slot.Member, q *request, answered func(a *answer, err
 	p.asks[p.lastAsk] = func(a *answer, err error) {
 		if err == nil {
 			delete(p.suspects, id)
+			p.heardOf(id)
 		} else if _, ok := p.at.member(id); ok && !errors.Is(err, errRefused) {
 			p.suspects[id] = p.now.Add(p.config.SuspectTime)
+			p.unanswered(id)
 		}
 		answered(a, err)
 	}

@@ -36,17 +36,22 @@ type sim struct {
 	stops            []func()
 	published, asked int
 	sealings, folds  int
-	sealedBy         map[identity]int // place
-	muted            map[requestKind]bool
-	kinds            map[requestKind]int
-	trace            func(format string, args ...any)
+	// loads counts what was read of the journal; hanging has the bus never answer what it fails.
+	loads    int
+	hanging  bool
+	sealedBy map[identity]int // place
+	muted    map[requestKind]bool
+	kinds    map[requestKind]int
+	trace    func(format string, args ...any)
 }
 
 // simFaults are probabilities and times. The zero value is a world without faults.
 type simFaults struct {
 	drop, duplicate, askLoss, publishError, putError float64
-	delay                                            time.Duration
-	storeDelay                                       time.Duration
+	// conflict has compare-and-set fail as if somebody had come between.
+	conflict   float64
+	delay      time.Duration
+	storeDelay time.Duration
 }
 
 type event struct {
@@ -271,6 +276,7 @@ func (n *simNode) do(i int, out output) {
 		if n.crash() {
 			return
 		}
+		s.loads++
 		n.work(func(cells journal.Cells, _ Membership) func() {
 			st, err := (&store{cells, n.store.limits, n.store.chunk}).load(context.Background(), r.ref)
 			return func() { n.input(i, func(p *partition) { p.loaded(r, st, err) }) }
@@ -370,6 +376,9 @@ func (s *sim) publish(from *simNode, part int, f *publication) {
 	var err error
 	if fails {
 		err = errors.New("the bus is down")
+		if s.hanging {
+			return
+		}
 	}
 	s.after(time.Millisecond+s.some(s.faults.delay), from, func() {
 		from.input(part, func(p *partition) { p.published(f, err) })

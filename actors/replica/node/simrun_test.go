@@ -37,7 +37,7 @@ func simulate(t testing.TB, seed uint64) *sim {
 	s.runFor(100 * time.Millisecond)
 	rough := func() float64 { return []float64{0, 0.02, 0.1, 0.3}[s.random.IntN(4)] }
 	s.faults = simFaults{
-		drop: rough(), duplicate: rough(), askLoss: rough(), publishError: rough() / 3, putError: rough() / 3,
+		drop: rough(), duplicate: rough(), askLoss: rough(), publishError: rough() / 3, putError: rough() / 3, conflict: rough() / 3,
 		delay:      []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond}[s.random.IntN(3)],
 		storeDelay: []time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[s.random.IntN(3)],
 	}
@@ -98,6 +98,12 @@ func (s *sim) disturb(h *history, places int) {
 		s.severed[[2]int{a, b}] = true
 		if s.chance(0.5) {
 			s.severed[[2]int{b, a}] = true
+		}
+	case x < 89: // nobody reaches anybody
+		for a := range places {
+			for b := range places {
+				s.severed[[2]int{a, b}] = a != b
+			}
 		}
 	case x < 91:
 		clear(s.severed)

@@ -21,6 +21,10 @@ func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done 
 			r.ref, n, p.config.EntityBytes)
 	}
 	p.changes.Reset()
+	r.writer.Gone = nil
+	if level != replica.Local {
+		r.writer.Gone = p.gone
+	}
 	d, lost, err := r.state.Apply(&r.writer, u, h.view.Seen(), &p.changes)
 	if err != nil {
 		return fmt.Errorf("updating %s: %w", r.ref, err)
@@ -47,6 +51,13 @@ func (p *partition) delete(h *handle, level replica.Level, done func(error)) err
 	p.needLoad(r, p.config.FoldPrecedence)
 	p.await(r, level, done)
 	return nil
+}
+
+// gone reports whether somebody is no member any more. If he is sealed just now by a member that did not have to ask us, what
+// he wrote and only we know is lost, so no write that is to be safe may rest on it.
+func (p *partition) gone(s crdt.Slot, e crdt.Epoch) bool {
+	_, ok := p.at.member(identity{s, e})
+	return !ok
 }
 
 func (p *partition) mayWrite(h *handle) error {
