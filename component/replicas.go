@@ -107,8 +107,11 @@ func (r *replicas) connect(c *Component) (replica.Bus, replica.Peers, error) {
 		return nil, nil, nil
 	}
 	link, err := peers.NewLink(peers.LinkConfig{Bus: bus, Self: r.self})
-	if err != nil || s.PeerAddress == "" {
-		return link.Bus(), link.Peers(), err
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.PeerAddress == "" {
+		return link.Bus(), link.Peers(), nil
 	}
 	r.direct, err = peers.NewDirect(peers.DirectConfig{
 		Listen: s.PeerAddress, Key: []byte(s.PeerKey.Reveal()), Self: r.self, Otherwise: link.Peers(), Log: c.log,

@@ -128,9 +128,15 @@ func (a *apply) goneAt(s *set, pos uint32) bool {
 	if a.w.Gone == nil {
 		return false
 	}
-	gone := true
-	s.dotsAt(pos, func(d Dot) { gone = gone && a.gone(d) })
-	return gone
+	for i := 0; ; i++ {
+		d := s.dotAt(pos, i)
+		if d == 0 {
+			return true
+		}
+		if !a.gone(d) {
+			return false
+		}
+	}
 }
 
 // restsOnGone says that an entry rests on nothing but events that may be sealed out.
