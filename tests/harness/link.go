@@ -146,7 +146,7 @@ func (l *Link) copy(to, from net.Conn) {
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				if half, ok := to.(*net.TCPConn); ok {
-					half.CloseWrite()
+					_ = half.CloseWrite() // it may be gone already
 					return
 				}
 			}
