@@ -21,7 +21,7 @@ func (e *Entity) Apply(w *Writer, u *Update, seen *Ctx, ch *Changes) (d *Delta, 
 	case e.kind != 0 && e.kind != u.Kind:
 		return nil, false, fmt.Errorf("updating a %v as a %v: %w", e.kind, u.Kind, ErrKindMismatch)
 	}
-	a := apply{w: w, e: e, seen: seen, last: w.Last, limits: w.Limits.withDefaults()}
+	a := apply{w: w, e: e, seen: seen, last: w.Last}
 	d, err = a.delta(u)
 	if err != nil {
 		return nil, false, fmt.Errorf("updating the %v: %w", u.Kind, err)
@@ -64,17 +64,6 @@ func (a *apply) saw(d Dot) bool { return a.seen == nil || a.seen.Has(d) }
 
 func (a *apply) own(d Dot) bool { return d.Slot() == a.w.Slot && d.Epoch() == a.w.Epoch }
 
-type countDelta struct {
-	Delta
-	one [1]count
-}
-
-type elemDelta struct {
-	Delta
-	body body
-	one  [1]elem
-}
-
 func (a *apply) delta(u *Update) (*Delta, error) {
 	e := a.e
 	switch u.Kind {
@@ -99,6 +88,7 @@ func (a *apply) delta(u *Update) (*Delta, error) {
 		}
 		return a.count(Vote, 1, 0)
 	case LWWRegister:
+		a.limits = a.w.Limits.withDefaults()
 		return a.register(u)
 	case Flag:
 		if !u.On || e.on {
@@ -112,10 +102,11 @@ func (a *apply) delta(u *Update) (*Delta, error) {
 	if dots := dotsFor(u); uint64(a.last)+dots >= math.MaxUint32 {
 		return nil, fmt.Errorf("numbering %d events after %d: %w", dots, a.last, ErrEpochExhausted)
 	}
+	a.limits = a.w.Limits.withDefaults()
 	if grow := e.Size() + sizeOf(u); grow > a.limits.Bytes {
 		return nil, fmt.Errorf("growing to about %d of %d bytes: %w", grow, a.limits.Bytes, ErrTooLarge)
 	}
-	d := &elemDelta{}
+	d := a.w.elemDelta()
 	d.kind, d.gen = u.Kind, e.gen
 	d.Delta.body = &d.body
 	d.body.kind = u.Kind
@@ -188,7 +179,7 @@ func (a *apply) count(k Kind, p, n uint64) (*Delta, error) {
 	}
 	mine.p += p
 	mine.n += n
-	d := &countDelta{}
+	d := a.w.countDelta()
 	d.kind, d.gen = k, a.e.gen
 	d.one[0] = mine
 	d.counts = d.one[:]

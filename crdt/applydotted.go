@@ -87,12 +87,12 @@ func (a *apply) set(s *set, u *Update, b *body, nested bool) error {
 			return err
 		}
 		pos, ok := s.pos(k)
-		if ok && u.Kind == GSet || len(u.Added) > 1 && b.elem(k) >= 0 {
+		if ok && u.Kind == GSet && !a.goneAt(s, pos) || len(u.Added) > 1 && b.elem(k) >= 0 {
 			continue
 		}
 		e := elem{key: k, keep: a.next()}
-		if ok {
-			s.dotsAt(pos, e.addKill)
+		for i := 0; ok && s.dotAt(pos, i) != 0; i++ {
+			e.addKill(s.dotAt(pos, i))
 		}
 		b.addElem(e)
 	}
@@ -102,16 +102,48 @@ func (a *apply) set(s *set, u *Update, b *body, nested bool) error {
 			continue
 		}
 		e := elem{key: k}
-		s.dotsAt(pos, func(d Dot) {
-			if a.saw(d) {
+		for i := 0; s.dotAt(pos, i) != 0; i++ {
+			if d := s.dotAt(pos, i); a.saw(d) {
 				e.addKill(d)
 			}
-		})
+		}
 		if e.kill != 0 {
 			b.addElem(e)
 		}
 	}
 	return nil
+}
+
+// gone says that an event may yet be sealed out.
+func (a *apply) gone(d Dot) bool {
+	if a.w.Gone == nil || !a.w.Gone(d.Slot(), d.Epoch()) {
+		return false
+	}
+	through, ok := a.e.ctx.Closed(d.Slot())
+	return !ok || through < d.Epoch()
+}
+
+// goneAt says that an element rests on nothing but events that may be sealed out.
+func (a *apply) goneAt(s *set, pos uint32) bool {
+	if a.w.Gone == nil {
+		return false
+	}
+	gone := true
+	s.dotsAt(pos, func(d Dot) { gone = gone && a.gone(d) })
+	return gone
+}
+
+// restsOnGone says that an entry rests on nothing but events that may be sealed out.
+func (a *apply) restsOnGone(e *mapEntry) bool {
+	if a.w.Gone == nil {
+		return false
+	}
+	gone := true
+	for _, d := range e.keep {
+		gone = gone && a.gone(d)
+	}
+	e.value.dots(func(d Dot) { gone = gone && a.gone(d) })
+	return gone
 }
 
 // foldAt is how many events of one owner a nested counter has at most.

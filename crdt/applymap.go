@@ -125,7 +125,7 @@ func (a *apply) entry(e *mapEntry, c *Entry, b *body, depth int) error {
 	if !below.empty() {
 		b.entries[at].body = below
 	}
-	if e != nil && !below.fresh() && !idle(c.Update) {
+	if e != nil && !below.fresh() && (!idle(c.Update) || a.restsOnGone(e)) {
 		// A change wins over a removal that has not seen it, so it leaves a dot that no removal can have seen.
 		b.entries[at].kill = append(b.entries[at].kill, e.keep...)
 		b.entries[at].keep = []Dot{a.next()}

@@ -1,6 +1,9 @@
 package crdt
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Delta is a change of a replicated state, or a whole one. Entities do not keep what they join and do not change what
 // they returned; only keys share their bytes.
@@ -76,11 +79,11 @@ func (b *body) size() int {
 	return size
 }
 
-// Join makes d the join of both. It does not change o, but shares its memory. After an error d is unchanged.
+// Join makes d the join of both, which does not change when o does. After an error d is unchanged.
 func (d *Delta) Join(o *Delta) error {
 	switch {
 	case o.gen > d.gen:
-		*d = *o.clone()
+		*d = *o.Clone()
 		return nil
 	case o.gen < d.gen:
 		return nil
@@ -93,7 +96,7 @@ func (d *Delta) Join(o *Delta) error {
 	case o.kind == 0:
 		return nil
 	case d.kind == 0:
-		*d = *o.clone()
+		*d = *o.Clone()
 		return nil
 	case d.kind != o.kind:
 		return fmt.Errorf("joining deltas of a %v and a %v: %w", d.kind, o.kind, ErrKindMismatch)
@@ -125,7 +128,8 @@ func (d *Delta) Join(o *Delta) error {
 	return nil
 }
 
-func (d *Delta) clone() *Delta {
+// Clone returns a Delta that does not change when d does.
+func (d *Delta) Clone() *Delta {
 	c := *d
 	c.counts = append([]count(nil), d.counts...)
 	c.body = d.body.clone()
@@ -136,14 +140,14 @@ func (b *body) clone() *body {
 	if b == nil {
 		return nil
 	}
-	c := &body{kind: b.kind, sweep: b.sweep.Snapshot()}
-	c.keep = append(c.keep, b.keep...)
-	c.kill = append(c.kill, b.kill...)
-	for i := range b.elems {
-		c.elems = append(c.elems, b.elems[i].clone())
+	c := &body{kind: b.kind, sweep: b.sweep.Snapshot(), keep: slices.Clone(b.keep), kill: slices.Clone(b.kill)}
+	c.elems = slices.Clone(b.elems)
+	for i := range c.elems {
+		c.elems[i] = c.elems[i].clone()
 	}
-	for i := range b.entries {
-		c.entries = append(c.entries, b.entries[i].clone())
+	c.entries = slices.Clone(b.entries)
+	for i := range c.entries {
+		c.entries[i] = c.entries[i].clone()
 	}
 	return c
 }

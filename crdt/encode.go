@@ -63,11 +63,11 @@ func (d *Delta) AppendBinary(b []byte) []byte {
 
 type encoder struct {
 	b []byte
-	// urls are numbered in the order of their first use.
-	urls     map[string]uint64
-	last     string
-	lastURL  uint64
-	hasFirst bool
+	// urls are numbered in the order of their first use. There is an index once there are many.
+	urls  []string
+	byURL map[string]int
+	// last is the number of the one that was used last.
+	last int
 }
 
 func (e *encoder) uvarint(n uint64) { e.b = binary.AppendUvarint(e.b, n) }
@@ -75,26 +75,37 @@ func (e *encoder) varint(n int64)   { e.b = binary.AppendVarint(e.b, n) }
 
 func (e *encoder) key(k Key) {
 	url, value := k.Split()
-	if !e.hasFirst || url != e.last {
-		n, ok := e.urls[url]
-		if !ok {
-			n = uint64(len(e.urls))
-			if e.urls == nil {
-				e.urls = map[string]uint64{}
-			}
-			e.urls[url] = n
-			e.uvarint(n)
-			e.uvarint(uint64(len(url)))
-			e.b = append(e.b, url...)
-		} else {
-			e.uvarint(n)
-		}
-		e.last, e.lastURL, e.hasFirst = url, n, true
-	} else {
-		e.uvarint(e.lastURL)
+	if e.last >= len(e.urls) || e.urls[e.last] != url {
+		e.last = e.url(url)
+	}
+	e.uvarint(uint64(e.last))
+	if e.last == len(e.urls) {
+		e.uvarint(uint64(len(url)))
+		e.b = append(e.b, url...)
+		e.urls = append(e.urls, url)
 	}
 	e.uvarint(uint64(len(value)))
 	e.b = append(e.b, value...)
+}
+
+// url is the number of a type URL, the next one if it has none.
+func (e *encoder) url(url string) int {
+	if len(e.urls) < many {
+		if i := slices.Index(e.urls, url); i >= 0 {
+			return i
+		}
+		return len(e.urls)
+	}
+	if e.byURL == nil {
+		e.byURL = map[string]int{}
+	}
+	for i := len(e.byURL); i < len(e.urls); i++ {
+		e.byURL[e.urls[i]] = i
+	}
+	if i, ok := e.byURL[url]; ok {
+		return i
+	}
+	return len(e.urls)
 }
 
 func (e *encoder) firstDot(d Dot) { e.dot(^Dot(0), d) }
@@ -244,20 +255,26 @@ func (e *encoder) elems(elems []elem) {
 	e.uvarint(uint64(len(elems) - plain))
 	for i := plain; i < len(elems); i++ {
 		at := &elems[i]
-		e.dotList(at.kept)
-		e.dotList(at.killed)
+		more := at.more
+		if more == nil {
+			more = &moreDots{}
+		}
+		e.dotList(at.keep, more.keep)
+		e.dotList(at.kill, more.kill)
 		e.key(at.key)
 	}
 }
 
-func (e *encoder) dotList(all func(func(Dot) bool)) {
-	n := 0
-	for range all {
-		n++
+// dotList of a first dot, 0 if there is none at all, and those after it.
+func (e *encoder) dotList(first Dot, more []Dot) {
+	if first == 0 {
+		e.uvarint(0)
+		return
 	}
-	e.uvarint(uint64(n))
-	last := ^Dot(0)
-	for d := range all {
+	e.uvarint(1 + uint64(len(more)))
+	e.firstDot(first)
+	last := first
+	for _, d := range more {
 		e.dot(last, d)
 		last = d
 	}

@@ -160,18 +160,29 @@ func (e *Entity) merge(d *Delta, ch *Changes) (inflated bool) {
 	case Flag:
 		inflated = d.on && !e.on
 		e.on = e.on || d.on
-	default:
+	case GSet, ORSet:
+		// Not through the interface, which would put the join on the heap.
 		j := join{ctx: &e.ctx, smallest: e.kind == GSet}
+		j.enter(d.body)
+		e.root.(*set).join(&j, d.body, ch.rootChange())
+		inflated = e.joined(&j, d.body)
+	default:
+		j := join{ctx: &e.ctx}
 		j.descend(e.root, d.body, ch.rootChange())
-		j.sweepAll(d.body)
-		e.live += j.digest
-		e.size += j.size
-		inflated = j.inflated
+		inflated = e.joined(&j, d.body)
 	}
 	if inflated {
 		ch.touch()
 	}
 	return inflated
+}
+
+// joined takes up what a join did to the root.
+func (e *Entity) joined(j *join, b *body) (inflated bool) {
+	j.sweepAll(b)
+	e.live += j.digest
+	e.size += j.size
+	return j.inflated
 }
 
 // Delete deletes the entity in its generation. Deleting a deleted entity returns nil.

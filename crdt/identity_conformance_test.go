@@ -347,6 +347,42 @@ func TestKillFollowsMovedDot(t *testing.T) {
 	wantAll(t, ways["ORSet"].want("x", "z"), store, again, b)
 }
 
+// The user function of the process that was fenced is told of no change when its elements are brought again, and removes
+// them. What it has not been told of stays.
+func TestRemovalFollowsMovedDot(t *testing.T) {
+	t.Parallel()
+
+	for name, removed := range map[string][]string{"ORSet": {"x", "y"}, "nested set": {"k"}, "nested counter": {"k"}} {
+		way := ways[name]
+		for _, u := range []*crdt.Update{
+			{Kind: way.kind, Removed: keys(removed...)},
+			{Kind: way.kind, Cleared: true},
+		} {
+			t.Run(fmt.Sprint(name, " cleared ", u.Cleared), func(t *testing.T) {
+				t.Parallel()
+				own, _, store, r := fencedProcess(t, way.kind, way.wrap)
+				var view crdt.View
+				view.Begin(own.Entity, nil)
+
+				again := crdttest.NewNode(t, way.kind, 3, 1)
+				again.Hear(store.Entity.Full())
+				d, err := again.Entity.Rehome(own.Entity, 1, r, again.Writer, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				store.Hear(d)
+				if r, err = crdt.DecodeReceipt(r.AppendBinary(nil)); err != nil {
+					t.Fatal(err)
+				}
+				view.Follow(again.Entity, r)
+
+				store.Hear(again.SaySeen(u, view.Seen()))
+				wantAll(t, way.want("z"), store, again)
+			})
+		}
+	}
+}
+
 func TestThousandIncarnationsBoundedState(t *testing.T) {
 	t.Parallel()
 

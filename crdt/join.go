@@ -42,14 +42,19 @@ func (j *join) swept(d Dot) bool {
 
 // descend joins b, which may be nil, into a value.
 func (j *join) descend(s store, b *body, ch *change) {
+	around := j.enter(b)
+	s.join(j, b, ch)
+	j.sweeps = around
+}
+
+// enter takes up the sweep of a body and returns the sweeps around it.
+func (j *join) enter(b *body) (around []*Ctx) {
+	around = j.sweeps
 	// What has never been seen here cannot live here, so most sweeps need no walk.
 	if b != nil && b.sweep.overlaps(j.ctx) {
 		j.sweeps = append(j.sweeps, &b.sweep)
-		s.join(j, b, ch)
-		j.sweeps = j.sweeps[:len(j.sweeps)-1]
-		return
 	}
-	s.join(j, b, ch)
+	return around
 }
 
 // sweepAll adds all that b sweeps to the context, once everything is joined.

@@ -156,4 +156,12 @@ func (r *runs) in(within Range, yield func(d Dot, pos uint32)) {
 	}
 }
 
+// live is the number of dots.
+func (r *runs) live() (n int) {
+	for _, run := range r.list {
+		n += len(run.refs) - run.dead
+	}
+	return n
+}
+
 var allDots = Range{0, ^Dot(0)}

@@ -33,40 +33,51 @@ func (s *set) has(k Key) bool {
 	return ok
 }
 
-// dotsAt yields the dots of the element at a position in order.
-func (s *set) dotsAt(pos uint32, yield func(Dot)) {
-	yield(s.entries[pos].dot)
-	if len(s.more) > 0 {
-		for _, d := range s.more[pos] {
-			yield(d)
-		}
+// dotAt is the i-th dot of the element at a position, 0 after the last one.
+func (s *set) dotAt(pos uint32, i int) Dot {
+	if i == 0 {
+		return s.entries[pos].dot
 	}
+	if more := s.more[pos]; i <= len(more) {
+		return more[i-1]
+	}
+	return 0
 }
 
 // elemSize is about what an element with one dot takes when it is encoded.
 func elemSize(k Key) int { return len(k.s) + 4 }
 
 func (s *set) join(j *join, b *body, ch *change) {
-	if b != nil {
-		for i := range b.elems {
-			s.joinElem(j, &b.elems[i], ch)
-		}
+	if b != nil && s.joinElems(j, b.elems, ch) == s.runs.live() {
+		return // b keeps all that lives, so there is nothing to sweep
 	}
 	for _, sweep := range j.sweeps {
 		s.sweep(j, sweep, b, ch)
 	}
 }
 
-func (s *set) joinElem(j *join, e *elem, ch *change) {
-	if e.kill == 0 && e.more == nil {
-		// The linear join of what is the same on both sides: nothing is hashed.
-		if _, live := s.runs.pos(e.keep); live {
-			return
+// joinElems returns how many of the dots that live here are kept by elems, at least: those of sorted elements that most
+// likely are the same on both sides. Nothing is hashed for them.
+func (s *set) joinElems(j *join, elems []elem, ch *change) (kept int) {
+	var last Dot
+	for i := range elems {
+		e := &elems[i]
+		if e.kill != 0 || e.more != nil {
+			s.joinElem(j, e, ch)
+			continue
 		}
-		if j.ctx.Has(e.keep) {
-			return
+		_, live := s.runs.pos(e.keep)
+		if live && e.keep > last {
+			kept, last = kept+1, e.keep
+		}
+		if !live && !j.ctx.Has(e.keep) {
+			s.joinElem(j, e, ch)
 		}
 	}
+	return kept
+}
+
+func (s *set) joinElem(j *join, e *elem, ch *change) {
 	hash := hashKey(e.key)
 	cell, pos, had := s.table.find(s.entries, e.key, hash)
 	has := had

@@ -135,6 +135,20 @@ func (v *View) Own(e *Entity, u *Update, d *Delta) {
 	v.root.own(u, e.root, b)
 }
 
+// Follow takes what was moved for seen where the user function has seen what it was before: it is told of no change, and
+// what it removes is to be removed where it is now. e has joined what was moved.
+func (v *View) Follow(e *Entity, r *Receipt) {
+	grew := false
+	for _, m := range r.moved {
+		if v.seen.Has(m.old) && e.ctx.Has(m.new) && v.seen.Add(m.new) {
+			grew = true
+		}
+	}
+	if grew {
+		e.tell(v)
+	}
+}
+
 // own takes up an update of a value that is now s, nil at the top of a scalar. did is what the update did, nil if nothing.
 func (b *belief) own(u *Update, s store, did *body) {
 	switch u.Kind {

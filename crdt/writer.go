@@ -13,8 +13,14 @@ type Writer struct {
 	Pending uint32
 	// Now is the time in milliseconds since 1970, for registers and deletion. Nil means always zero.
 	Now func() int64
+	// Gone says whose events may yet be sealed by somebody who has not seen them: what is to be there and rests on nothing
+	// else is written again. Nil says that there are none, or that the write need not outlive them.
+	Gone func(Slot, Epoch) bool
 	// Limits of what is written.
 	Limits Limits
+	// Scratch, unless nil, is where Apply makes its delta, which is then valid until the next Apply with the same Scratch.
+	// The writers of one goroutine can share it: it saves memory for those who join each delta into another one at once.
+	Scratch *Scratch
 }
 
 func (w *Writer) now() int64 {

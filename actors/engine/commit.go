@@ -59,8 +59,8 @@ const worthGathering = 50 * time.Microsecond
 // gather lets turns that are being handled join the batch, and those that are about to come, for as long as patience
 // lasts: the batch before says how many there may be. A commit costs nearly the same for one append as for thirty, and
 // every process on the way works in larger strokes when replies leave together, so waiting no longer than the journal
-// itself takes makes more of the same machine. A lone caller does not wait: no other turn is in progress then, and the
-// batch before was as small.
+// itself takes makes more of the same machine. With processors to spare it makes nothing more, and its price is the wait.
+// A lone caller does not wait: no other turn is in progress then, and the batch before was as small.
 func (e *Engine) gather(timer *time.Timer, patience time.Duration) {
 	if patience < worthGathering {
 		return

@@ -36,7 +36,7 @@ type Config struct {
 	// AppendTimeout is for one batch in the journal, after which its appends are in doubt. Defaults to 10 seconds.
 	AppendTimeout time.Duration
 	// Gather is how long a batch of appends may wait for turns in progress to join it, and until it is as large as the
-	// batch before, but never longer than the journal took for that one. Defaults to 1 millisecond, -1 does not wait.
+	// batch before, but never longer than the journal took for that one. Defaults to 2 milliseconds, -1 does not wait.
 	Gather time.Duration
 	// ResolveTimeout is how long to ask a journal about an append in doubt, before the caller is told that nobody
 	// knows. Defaults to 30 seconds.
@@ -145,7 +145,7 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.Gather == 0 {
-		c.Gather = time.Millisecond
+		c.Gather = 2 * time.Millisecond
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

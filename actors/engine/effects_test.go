@@ -58,10 +58,10 @@ func TestEffects(t *testing.T) {
 		{"beside a forward", Reply{Outcome: actors.Outcome{Forward: forward}}, []actors.Effect{to("later")}, "1later", ""},
 		{"none beside a forward", Reply{Outcome: actors.Outcome{Forward: forward}}, nil, "", ""},
 	} {
+		x.reply.Outcome.Effects = x.effects
 		for _, key := range []string{"", "k"} {
 			t.Run(x.name+key, func(t *testing.T) {
 				t.Parallel()
-				x.reply.Outcome.Effects = x.effects
 				r := start(t, deciding(func(*account, Turn) Reply { return x.reply }), nil)
 				events := int64(len(x.reply.Events))
 				if x.reply.Restart {

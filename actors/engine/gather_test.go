@@ -29,7 +29,7 @@ func (j *slow) Append(ctx context.Context, batch []journal.Append) []journal.Res
 // TestGather has commands come at certain times, each to an entity of its own, and looks at the batches that they share.
 func TestGather(t *testing.T) {
 	t.Parallel()
-	const takes = 10 * time.Millisecond // 1 ms is how long a batch waits by default
+	const takes = 10 * time.Millisecond // 2 ms is how long a batch waits by default
 	for _, x := range []struct {
 		name string
 		// Milliseconds, of the commands and of their answers.
@@ -40,11 +40,11 @@ func TestGather(t *testing.T) {
 		{"during an append", []float64{0, 2, 4, 8}, []float64{10, 20, 20, 20}, []int{1, 3}},
 		{
 			"as many as before",
-			[]float64{0, 2, 4, 30, 30.5, 50, 50.2}, []float64{10, 20, 20, 40.5, 40.5, 60.2, 60.2}, []int{1, 2, 2, 2},
+			[]float64{0, 2, 4, 30, 31, 50, 51.5}, []float64{10, 20, 20, 41, 41, 61.5, 61.5}, []int{1, 2, 2, 2},
 		},
 		{
 			"fewer than before, waited for once",
-			[]float64{0, 2, 4, 8, 30, 50}, []float64{10, 20, 20, 20, 41, 60}, []int{1, 3, 1, 1},
+			[]float64{0, 2, 4, 8, 30, 50}, []float64{10, 20, 20, 20, 42, 60}, []int{1, 3, 1, 1},
 		},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -31,6 +31,9 @@ type Config struct {
 	AnswerTimeout time.Duration
 	// ActivationTimeout is for making a copy live and opening its session. Defaults to 1 minute.
 	ActivationTimeout time.Duration
+	// Stale is how long what others changed may wait for a moment in which nothing is unanswered. After it new commands of
+	// the entity are held back, for as long again, to make such a moment. Defaults to 100 ms, -1 never holds back.
+	Stale time.Duration
 	// Idle is how long an entity stays in memory after its last command, where its service does not say. Defaults to 30
 	// seconds.
 	Idle time.Duration
@@ -88,6 +91,9 @@ func (c *Config) validate() error {
 	}
 	if c.CommandTimeout == 0 {
 		c.CommandTimeout = time.Minute
+	}
+	if c.Stale == 0 {
+		c.Stale = 100 * time.Millisecond
 	}
 	for _, d := range []struct {
 		name  string

@@ -16,8 +16,11 @@ type instance struct {
 	session *session
 	// queue of commands for the session.
 	queue []*call
-	// dirty says that the replica may have something to tell.
-	dirty bool
+	// dirty says that the replica may have something to tell; newsSince is when others began to change it. holding says
+	// that a timer will end the holding back of commands.
+	dirty     bool
+	newsSince time.Time
+	holding   bool
 	// leave says why it is to be passivated once it has nothing to do.
 	leave Reason
 	// tries counts the openings since a command was given, trouble is why the last session ended.
@@ -114,12 +117,38 @@ func (h *Host) task(i *instance) task {
 		return telling
 	case len(s.cancels) > 0:
 		return cancelTask
-	case len(i.queue) > 0 && !replaced:
+	case len(i.queue) > 0 && !replaced && !h.holdsBack(i):
 		return giving
 	case len(s.calls) == 0 && (leaving || i.leave != ""):
 		return ending
 	default:
 		return halt
+	}
+}
+
+// holdsBack reports whether i's commands wait until what is unanswered is answered, so that the user function of an entity
+// that is never quiet hears of what others do. That is not for long, since one command may take its time.
+func (h *Host) holdsBack(i *instance) bool {
+	if !i.dirty || i.newsSince.IsZero() || h.config.Stale < 0 {
+		return false
+	}
+	switch waited := time.Since(i.newsSince); {
+	case waited < h.config.Stale:
+		return false
+	case waited < 2*h.config.Stale:
+		if !i.holding {
+			i.holding = true
+			time.AfterFunc(2*h.config.Stale-waited, func() {
+				h.mu.Lock()
+				defer h.unlock()
+				i.holding = false
+				h.run(i)
+			})
+		}
+		return true
+	default:
+		i.newsSince = time.Now()
+		return false
 	}
 }
 
@@ -135,11 +164,11 @@ func (h *Host) work(i *instance) {
 			h.unlock()
 			return
 		case opening:
-			i.dirty = false
+			i.dirty, i.newsSince = false, time.Time{}
 			h.unlock()
 			h.open(i)
 		case telling:
-			i.dirty = false
+			i.dirty, i.newsSince = false, time.Time{}
 			s := i.session
 			h.unlock()
 			h.tell(s)
@@ -322,6 +351,9 @@ func (h *Host) changed(i *instance) {
 	h.mu.Lock()
 	defer h.unlock()
 	i.dirty = true
+	if i.newsSince.IsZero() {
+		i.newsSince = time.Now()
+	}
 	if i.session != nil {
 		h.run(i)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/crdt"
 )
 
 // answer takes what the user function says. It is called by one goroutine of each session at a time.
@@ -78,37 +77,12 @@ func (s *session) expected(a *Answer) (*call, error) {
 	return c, nil
 }
 
-func (s *session) violation(format string, args ...any) error {
-	return actors.Errorf(actors.Unknown, "the user function broke the protocol of %s: "+format, append([]any{s.instance.ref()}, args...)...)
-}
-
 // broke ends a session that cannot go on, because of an answer to c or to nobody.
 func (h *Host) broke(s *session, c *call, err error) {
 	if c != nil && c.stage != finished {
 		h.push(c, &parcel{err: err, last: true})
 	}
 	h.stop(s, Broken, func(o *call) error { return interrupted(o, err, false) })
-}
-
-// interrupted is the error of a call whose session ended. alone says that no other can be meant by err.
-func interrupted(c *call, err error, alone bool) error {
-	known := new(actors.Error)
-	if !errors.As(err, &known) {
-		known = &actors.Error{Code: actors.Aborted, Message: "its stream broke", Cause: err}
-	}
-	if alone {
-		return known
-	}
-	code := actors.Aborted
-	if known.Code == actors.Unavailable {
-		code = actors.Unavailable
-	}
-	what := "answered; nothing came of it; try again"
-	if c.stage == streaming {
-		what = "over; call it again"
-	}
-	return &actors.Error{Code: code, Cause: err,
-		Message: fmt.Sprintf("the session of %s ended before %s was %s: %s", c.command.Ref, c.command.Method, what, known.Message)}
 }
 
 // ended is called when no more answers come.
@@ -122,14 +96,6 @@ func (h *Host) ended(s *session, err error) {
 	h.config.Log.Debug("a session ended", logService, s.instance.service.Name, logID, s.instance.id, "cause", err)
 	alone := len(s.calls) == 1
 	h.stop(s, Broken, func(c *call) error { return interrupted(c, err, alone) })
-}
-
-func interruptedOpening(ref actors.Ref, err error) error {
-	known := new(actors.Error)
-	if errors.As(err, &known) {
-		return known
-	}
-	return &actors.Error{Code: actors.Unavailable, Cause: err, Message: fmt.Sprintf("the session of %s ends as soon as it begins; nothing came of the command", ref)}
 }
 
 // stop ends a session: what it has not finished fails.
@@ -147,39 +113,6 @@ func (h *Host) stop(s *session, reason Reason, failure func(c *call) error) {
 	clear(s.calls)
 	s.cancels, s.busy = nil, 0
 	h.run(s.instance)
-}
-
-// measure refuses an answer that is too large.
-func (h *Host) measure(c *call, a *Answer) error {
-	o, of := &a.Outcome, &c.command
-	size := func(what string, payload int, m actors.Metadata) error {
-		if payload > h.config.MaxMessage {
-			h.limited(c.service, settingMessage)
-			return actors.Errorf(actors.ResourceExhausted, "%s of %s to %s has %d bytes; the limit is %d (%s)", what, of.Method, of.Ref, payload, h.config.MaxMessage, settingMessage)
-		}
-		if n := metadataSize(m); n > h.config.MaxMetadata {
-			h.limited(c.service, settingMetadata)
-			return actors.Errorf(actors.ResourceExhausted, "the metadata of %s of %s to %s has %d bytes; the limit is %d (%s)", what, of.Method, of.Ref, n, h.config.MaxMetadata, settingMetadata)
-		}
-		return nil
-	}
-	if n := len(o.Effects); n > h.config.MaxEffects {
-		h.limited(c.service, settingEffects)
-		return actors.Errorf(actors.ResourceExhausted, "%s to %s has %d effects; the limit is %d (%s)", of.Method, of.Ref, n, h.config.MaxEffects, settingEffects)
-	}
-	for k := range o.Effects {
-		if err := size(fmt.Sprintf("effect %d", k+1), len(o.Effects[k].Payload.Data), o.Effects[k].Metadata); err != nil {
-			return err
-		}
-	}
-	if f := o.Forward; f != nil {
-		return size("the forward", len(f.Payload.Data), f.Metadata)
-	}
-	n := 0
-	if o.Reply != nil {
-		n = len(o.Reply.Data)
-	}
-	return size("the reply", n, o.Metadata)
 }
 
 // settle takes what a makes of c, and gives its caller the answer, unless that is nil.
@@ -306,7 +239,7 @@ func (h *Host) confirmed(c *call, given *parcel, a *Answer, kept bool, began tim
 
 // unwritten is for a write of which nothing was applied. It returns what breaks the protocol.
 func (h *Host) unwritten(s *session, c *call, a *Answer, given *parcel, kept bool, cause error) error {
-	err, broke := refused(c, a, cause)
+	broke, err := refused(c, a, cause)
 	given.outcome, given.err, given.unconfirmed, given.last = actors.Outcome{}, err, false, true
 	c.closed = c.closed || kept
 	c.announce()
@@ -326,33 +259,4 @@ func (h *Host) unwritten(s *session, c *call, a *Answer, given *parcel, kept boo
 		return nil
 	}
 	return err
-}
-
-// refused is the error of a write, and whether the user function is to blame.
-func refused(c *call, a *Answer, cause error) (err error, broke bool) {
-	ref, method := c.command.Ref, c.command.Method
-	known := new(actors.Error)
-	fail := func(code actors.Code) error {
-		what := "change"
-		if a.Write.Update != nil && a.Write.Update.Kind != 0 {
-			what = a.Write.Update.Kind.String()
-		}
-		return &actors.Error{Code: code, Cause: cause,
-			Message: fmt.Sprintf("the %s by which the user function answered %s to %s cannot be applied: %s; nothing came of it", what, method, ref, cause)}
-	}
-	switch {
-	case errors.Is(cause, ErrReadOnly):
-		return &actors.Error{Code: actors.Unavailable, Cause: cause,
-			Message: fmt.Sprintf("%s to %s came to nothing: %s; try again", method, ref, ErrReadOnly)}, false
-	case errors.Is(cause, ErrDeleted):
-		return deleted(ref), false
-	case errors.As(cause, &known):
-		return known, known.Code != actors.Unavailable
-	case errors.Is(cause, crdt.ErrOverflow), errors.Is(cause, crdt.ErrClockExhausted):
-		return fail(actors.OutOfRange), true
-	case errors.Is(cause, crdt.ErrTooLarge):
-		return fail(actors.ResourceExhausted), true
-	default:
-		return fail(actors.Unknown), true
-	}
 }

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/dapr-entities/entities/actors/replica"
 )
@@ -112,4 +113,42 @@ func TestNoDeltaUntilTheCancellationIsAnswered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An entity that is never quiet hears of what others do all the same, and one slow command holds nobody up for long.
+func TestNewsOfABusyEntity(t *testing.T) {
+	t.Parallel()
+	host(t, nil, func(b *bench) {
+		b.command(to("c", "A"))
+		s := b.stream(1)
+		b.copies.change("c", 3)
+		time.Sleep(50 * time.Millisecond)
+		b.command(to("c", "B"))
+		s.hears(t, "init", "A=1", "B=2")
+		time.Sleep(50 * time.Millisecond)
+		b.command(to("c", "C"))
+		s.says(t, reply(1, "a"))
+		s.hears(t, "init", "A=1", "B=2")
+		b.copies.change("c", 1)
+		s.says(t, reply(2, "b"))
+		s.hears(t, "init", "A=1", "B=2", "update +4", "C=3")
+		b.copies.change("c", 1)
+		time.Sleep(150 * time.Millisecond)
+		slow := b.command(to("c", "D"))
+		s.hears(t, "init", "A=1", "B=2", "update +4", "C=3")
+		time.Sleep(50 * time.Millisecond)
+		s.hears(t, "init", "A=1", "B=2", "update +4", "C=3", "D=4")
+		s.says(t, reply(4, "d"))
+		slow.gets(true, "d")
+		s.hears(t, "init", "A=1", "B=2", "update +4", "C=3", "D=4")
+		s.says(t, reply(3, "c"))
+		s.hears(t, "init", "A=1", "B=2", "update +4", "C=3", "D=4", "update +1")
+	})
+	host(t, func(c *replica.Config) { c.Stale = -1 }, func(b *bench) {
+		b.command(to("c", "A"))
+		b.copies.change("c", 3)
+		time.Sleep(time.Second)
+		b.command(to("c", "B"))
+		b.stream(1).hears(t, "init", "A=1", "B=2")
+	})
 }

@@ -1,11 +1,14 @@
 // Package userfunction speaks the inverted protocol with the user function: the process that holds the handlers.
 //
 // A Client asks it what it serves (discovery), goes on asking in case that changes, and opens a stream for every entity
-// that the engine brings to life, and a call for every command to an action:
+// that the engine, or the host of replicated entities, brings to life, and a call for every command to an action:
 //
 //	engine ── Function.Open ──► init, state           one gRPC stream per live entity
 //	       ── Session.Handle ─► command ─► reply      one command at a time
 //	       ── Session.Close ──► half-close
+//	replica ─ Function.Open ──► init, value           one gRPC stream per live entity
+//	       ── Session.Command ► command ─► reply      many commands at once, messages after a reply
+//	       ── Session.Update ─► delta                 what others changed
 //	caller ── Client.Handle ──► command ─► response   one gRPC call per command
 //	       ── Client.Stream ──► inputs  ─► responses  one at a time each way, as both sides make room
 //
@@ -16,7 +19,7 @@
 // none of that is an error here, it is a state that Ready tells. Its mistakes are reported to it, to our log, and to the
 // caller of the command that they cost, in this order of detail.
 //
-// An open session owns no goroutine of this package and holds no buffer: what the user function says out of turn is
-// found when the next command is given to it. A call that takes a stream owns one goroutine, which feeds it. Everything
-// that runs is owned by Client.Run, which waits for it.
+// An open session of the engine owns no goroutine of this package and holds no buffer: what the user function says out of
+// turn is found when the next command is given to it. One of a replicated entity owns a goroutine, which listens. A call
+// that takes a stream owns one, which feeds it. Everything that runs is owned by Client.Run, which waits for it.
 package userfunction

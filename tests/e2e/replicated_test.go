@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -39,9 +40,7 @@ func (s *system) roomed(t *testing.T, options harness.HostOptions) (*system, *ha
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	metadata := map[string]string{"gatewayAddress": address, "slotTimeout": "3s"}
-	for k, v := range options.Metadata {
-		metadata[k] = v
-	}
+	maps.Copy(metadata, options.Metadata)
 	options.Metadata = metadata
 	options.Handler = harness.HandlerOptions{Package: fixture, Args: []string{"-rooms"}}
 	options.ActorTypes = []string{roomType}
@@ -144,12 +143,34 @@ func TestReplicated(t *testing.T) {
 type nodes struct {
 	hosts    []*system
 	gateways []*harness.Client
-	// links lead to the database that they share.
-	links []*harness.Link
+	// links lead each of them to the database that they share, and to the broker if there is one.
+	links [][]*harness.Link
 }
 
-// nodes starts hosts that share a database, each with a link to it that can be cut, and have resources in common.
-func (s *system) nodes(t *testing.T, n int, metadata map[string]string, resources ...string) *nodes {
+// cut takes a node off the network of the others for a while.
+func (n *nodes) cut(node int, while time.Duration) {
+	for _, l := range n.links[node] {
+		l.Cut()
+	}
+	time.Sleep(while)
+	for _, l := range n.links[node] {
+		l.Heal()
+	}
+}
+
+// link leads to a server until the test ends.
+func link(t *testing.T, target string) *harness.Link {
+	t.Helper()
+	l, err := harness.NewLink(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// nodes starts hosts that share a database, and a broker if there is one, each with links that can be cut.
+func (s *system) nodes(t *testing.T, n int, metadata map[string]string, broker *harness.Redis) *nodes {
 	t.Helper()
 	database, err := url.Parse(postgrestest.URL(t))
 	if err != nil {
@@ -157,18 +178,26 @@ func (s *system) nodes(t *testing.T, n int, metadata map[string]string, resource
 	}
 	all := &nodes{}
 	for i := range n {
-		link, err := harness.NewLink(database.Host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { link.Close() })
+		links := []*harness.Link{link(t, database.Host)}
 		through := *database
-		through.Host = link.Address
+		through.Host = links[0].Address
+		var resources []string
+		if broker != nil {
+			links = append(links, link(t, broker.Address))
+			reached := *broker
+			reached.Address = links[1].Address
+			// Each sidecar has a consumer group of its own, so that all of them get every message.
+			yaml := reached.Component("replication", "pubsub.redis", "  - {name: consumerID, value: \"{uuid}\"}\n")
+			resources = []string{t.TempDir()}
+			if err := os.WriteFile(filepath.Join(resources[0], "replication.yaml"), yaml, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 		host, gateway := s.roomed(t, harness.HostOptions{
 			Name: string(rune('a' + i)), AppID: "rooms", Journal: through.String(), Metadata: metadata,
 			Daprd: harness.DaprdOptions{Resources: resources},
 		})
-		all.hosts, all.gateways, all.links = append(all.hosts, host), append(all.gateways, gateway), append(all.links, link)
+		all.hosts, all.gateways, all.links = append(all.hosts, host), append(all.gateways, gateway), append(all.links, links)
 	}
 	return all
 }
@@ -274,7 +303,6 @@ func TestReplicatedNodes(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			s := prepare(t)
 			metadata := map[string]string{}
-			folder := t.TempDir()
 			var broker *harness.Redis
 			switch transport {
 			case "redis":
@@ -282,16 +310,11 @@ func TestReplicatedNodes(t *testing.T) {
 				if broker, err = s.cluster.StartRedis(within(t, time.Minute)); err != nil {
 					t.Fatal(err)
 				}
-				// Each sidecar has a consumer group of its own, so that all of them get every message.
-				yaml := broker.Component("replication", "pubsub.redis", "  - {name: consumerID, value: \"{uuid}\"}\n")
-				if err := os.WriteFile(filepath.Join(folder, "replication.yaml"), yaml, 0o600); err != nil {
-					t.Fatal(err)
-				}
 				metadata["replication"] = "pubsub:replication"
 			case "journal with doors":
 				metadata["peerAddress"] = "127.0.0.1:0"
 			}
-			all := s.nodes(t, 3, metadata, folder)
+			all := s.nodes(t, 3, metadata, broker)
 			for i, g := range all.gateways {
 				insistRoom(t, g, "quiet", "Knock", fmt.Sprintf(`{"n":%d,"level":2}`, i+1))
 			}
@@ -307,11 +330,7 @@ func TestReplicatedNodes(t *testing.T) {
 			}
 			for _, blow := range []func(){
 				func() { all.hosts[1].crash(t) },
-				func() {
-					all.links[2].Cut()
-					time.Sleep(time.Second) // shorter than its lease: it goes on writing alone
-					all.links[2].Heal()
-				},
+				func() { all.cut(2, time.Second) }, // shorter than its lease: it goes on writing alone
 				func() {
 					if broker == nil {
 						return
@@ -323,11 +342,7 @@ func TestReplicatedNodes(t *testing.T) {
 					}
 				},
 				func() { all.hosts[2].Handler.Kill(); supervise(t, all.hosts[2].Handler) },
-				func() {
-					all.links[0].Cut()
-					time.Sleep(5 * time.Second) // longer: the others take it for gone
-					all.links[0].Heal()
-				},
+				func() { all.cut(0, 5*time.Second) }, // longer: the others take it for gone
 				func() { all.hosts[0].crash(t) },
 			} {
 				time.Sleep(1500 * time.Millisecond)

@@ -146,7 +146,7 @@ func (l *Link) copy(to, from net.Conn) {
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				if half, ok := to.(*net.TCPConn); ok {
-					_ = half.CloseWrite() // it may be gone already
+					_ = half.CloseWrite() // it may be closed already
 					return
 				}
 			}

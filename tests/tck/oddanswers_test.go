@@ -1,6 +1,7 @@
 package tck
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -276,7 +277,7 @@ func (p *theatre) testActionViolations(t *testing.T) {
 		x.answer(p.response(t, "reply one"))
 		p.got(t, s, "one")
 		var data []byte
-		if err := s.RecvMsg(&data); err != io.EOF {
+		if err := s.RecvMsg(&data); !errors.Is(err, io.EOF) {
 			t.Errorf("got %q, %v", data, err)
 		}
 		p.quiet(t, x)

@@ -54,7 +54,7 @@ func perform(t *testing.T, spec *cloudstate.EntitySpec, extensions ...string) *p
 	var entities []*cloudstate.Entity
 	for _, e := range spec.GetEntities() {
 		// Those that consume events would be called without anybody asking.
-		if e.GetEntityType() != replicatedType && !strings.HasPrefix(e.GetServiceName(), modelEV) {
+		if !strings.HasPrefix(e.GetServiceName(), modelEV) {
 			entities = append(entities, e)
 		}
 	}
@@ -97,7 +97,7 @@ func (f *played) handle(_ any, from grpc.ServerStream) error {
 		return status.Errorf(codes.Unimplemented, "%s is not played", path)
 	}
 	x := &exchange{path: path, at: f.interceptor, says: make(chan line, 4096)}
-	entity := path == eventPath || path == valuePath
+	entity := path == eventPath || path == valuePath || path == replicatedPath
 	f.serving.Go(func() { // ends with the call
 		for {
 			var data []byte

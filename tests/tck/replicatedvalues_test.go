@@ -27,7 +27,7 @@ func pncounter(n int64) *crdt.CrdtDelta {
 // gset takes elements in one text, such as "a b".
 func gset(elements string) *crdt.CrdtDelta {
 	d := new(crdt.GSetDelta)
-	for _, e := range strings.Fields(elements) {
+	for e := range strings.FieldsSeq(elements) {
 		d.Added = append(d.Added, stringAny(e))
 	}
 	return &crdt.CrdtDelta{Delta: &crdt.CrdtDelta_Gset{Gset: d}}
@@ -36,7 +36,7 @@ func gset(elements string) *crdt.CrdtDelta {
 // orset takes what happens in one text, such as "cleared", "-a +b" or, for what is added, "b".
 func orset(changes string) *crdt.CrdtDelta {
 	d := new(crdt.ORSetDelta)
-	for _, c := range strings.Fields(changes) {
+	for c := range strings.FieldsSeq(changes) {
 		switch {
 		case c == "cleared":
 			d.Cleared = true

@@ -81,8 +81,10 @@ func (s *suite) effectDelays(t *testing.T) {
 	start := time.Now()
 	must(t, j, with(add(a, 0, "1", "x"), soon, later(kept("later")), kept("now"), at))
 	var seen []string
+	apart := false // whether it was seen what is due at once, before the others were
 	for len(seen) < 3 {
 		list := due(t, j)
+		apart = apart || time.Since(start) < wait
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("only %v are due", seen)
 		}
@@ -99,7 +101,7 @@ func (s *suite) effectDelays(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if seen[0] != "now" {
+	if apart && seen[0] != "now" {
 		t.Errorf("due: %v", seen)
 	}
 	enqueue(t, j, a, kept("tried"))

@@ -33,7 +33,8 @@ func chunkKey(ref actors.Ref, tag string, i int) string {
 }
 
 func tailKey(ref actors.Ref, s crdt.Slot) string {
-	return fmt.Sprintf("%stail/%04d", keyPrefix(ref), s)
+	n := strconv.Itoa(int(s))
+	return keyPrefix(ref) + "tail/" + "0000"[min(len(n), 4):] + n
 }
 
 // longestSuffix is that of the longest key behind its prefix: base/slot.epoch.number/index.
@@ -100,8 +101,11 @@ type base struct {
 // baseReceipt is kept for whoever may come back and has not heard of the sealing.
 type baseReceipt struct {
 	// at is when the sealer wrote it, in seconds since 1970 by its clock.
-	at    uint64
-	bytes []byte
+	at uint64
+	// sealed names the slot and the last epoch. bytes is the receipt, empty if it has been dropped: then nothing that nobody
+	// had can be handed on any more.
+	sealed identity
+	bytes  []byte
 }
 
 func (h *base) append(b []byte) []byte {
@@ -113,7 +117,7 @@ func (h *base) append(b []byte) []byte {
 	b = appendBytes(b, h.data)
 	b = binary.AppendUvarint(b, uint64(len(h.receipts)))
 	for _, x := range h.receipts {
-		b = appendBytes(binary.AppendUvarint(b, x.at), x.bytes)
+		b = appendBytes(appendIdentity(binary.AppendUvarint(b, x.at), x.sealed), x.bytes)
 	}
 	return endFrame(b, start)
 }
@@ -124,9 +128,9 @@ func decodeBase(b []byte) (*base, error) {
 		return nil, err
 	}
 	h := &base{generation: uint32(r.below(1 << 32)), tag: r.text(), chunks: int(r.below(maxChunks + 1)), data: r.bytes()}
-	n := r.count(2)
+	n := r.count(4)
 	for range n {
-		h.receipts = append(h.receipts, baseReceipt{r.uvarint(), r.bytes()})
+		h.receipts = append(h.receipts, baseReceipt{r.uvarint(), r.identity(), r.bytes()})
 	}
 	return h, r.end()
 }

@@ -2,14 +2,14 @@ package node
 
 import "github.com/dapr-entities/entities/crdt"
 
-// joined is the join of two deltas of one generation, either of which may be nil. It may change a, and share the memory of
-// b.
+// joined is the join of two deltas of one generation, either of which may be nil. It may change a, and does not change when
+// b does.
 func joined(a, b *crdt.Delta) *crdt.Delta {
 	switch {
 	case b == nil:
 		return a
 	case a == nil:
-		return b
+		return b.Clone()
 	}
 	if err := a.Join(b); err != nil {
 		// Both come from one entity, which would not have taken them.
@@ -18,14 +18,10 @@ func joined(a, b *crdt.Delta) *crdt.Delta {
 	return a
 }
 
-// clone shares nothing.
-func clone(d *crdt.Delta) *crdt.Delta {
-	if d == nil {
-		return nil
+// own is what this member wrote that is in no base for certain, nil if nothing. It must not be changed.
+func (r *resident) own() *crdt.Delta {
+	if r.covered == nil {
+		return r.tail
 	}
-	c, err := crdt.DecodeDelta(d.AppendBinary(nil), crdt.Limits{Bytes: 1 << 40, Key: 1 << 40, Elements: 1 << 40})
-	if err != nil {
-		panic("replica: reading a delta of this process: " + err.Error())
-	}
-	return c
+	return joined(r.covered.Clone(), r.tail)
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dapr-entities/entities/actors/journal"
@@ -40,7 +41,7 @@ func (p *partition) compareStored(r *resident, st *stored) {
 		_, _ = whole.Join(st.base, nil) // one of an earlier generation is nothing new
 	}
 	covered := true
-	if own := joined(clone(r.covered), r.tail); own != nil {
+	if own := r.own(); own != nil {
 		news, err := whole.Join(own, nil)
 		covered = err == nil && !news
 		if covered && r.stored == r.version {
@@ -83,10 +84,8 @@ func (p *partition) writeBase(r *resident, generation uint32, data []byte) *base
 	}
 	w.chunks = append([]journal.Cell(nil), r.chunks...)
 	w.tails = append([]journal.Cell(nil), r.deadTails...)
-	for _, x := range r.receipts {
-		if generation == r.state.Generation() && p.now.Sub(x.at) < p.config.ReceiptTime {
-			w.receipts = append(w.receipts, x)
-		}
+	if generation == r.state.Generation() {
+		w.receipts = p.keptReceipts(r.receipts)
 	}
 	p.let(r)
 	r.folding = true
@@ -96,6 +95,39 @@ func (p *partition) writeBase(r *resident, generation uint32, data []byte) *base
 	r.writing, r.comparing = r.comparing, nil
 	p.out.bases = append(p.out.bases, baseOrder{r, w})
 	return w
+}
+
+// keptReceipts drops those that are too old. Of those of a slot that have been dropped the last one is still named, so that
+// nobody takes a later one for it.
+func (p *partition) keptReceipts(all []receipt) []receipt {
+	var kept []receipt
+	for i, x := range all {
+		if p.now.Sub(x.at) >= p.config.ReceiptTime {
+			x.of = nil
+		}
+		superseded := x.of == nil && slices.ContainsFunc(all[i+1:], func(y receipt) bool {
+			return y.sealed.slot == x.sealed.slot && (y.of == nil || p.now.Sub(y.at) >= p.config.ReceiptTime)
+		})
+		if !superseded {
+			kept = append(kept, x)
+		}
+	}
+	return kept
+}
+
+// receiptOf finds the receipt of the sealing that closed an epoch, nil if it is not closed, or was so long ago.
+func receiptOf(all []receipt, id identity) *crdt.Receipt {
+	var found *receipt
+	for i := range all {
+		x := &all[i]
+		if x.sealed.slot == id.slot && x.sealed.epoch >= id.epoch && (found == nil || x.sealed.epoch < found.sealed.epoch) {
+			found = x
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return found.of
 }
 
 // based takes the result of a base that was to be written.

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -55,9 +56,7 @@ func TestStaleReadOnReactivationDetected(t *testing.T) {
 		c.sure2(c.write(a, add("one"), replica.Majority))
 		c.runFor(5 * time.Second)
 		before := map[string]journal.Cell{}
-		for key, cell := range c.cells {
-			before[key] = cell
-		}
+		maps.Copy(before, c.cells)
 		c.sure2(c.write(a, add("two"), replica.Majority))
 		c.runFor(5 * time.Second)
 		a.close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/replica"
 	"github.com/dapr-entities/entities/crdt"
 )
 
@@ -171,6 +172,9 @@ func (p *partition) absorb(r *resident, st *stored) error {
 		}
 	}
 	p.note(r, st)
+	if st.generation == g {
+		p.follow(r)
+	}
 	return nil
 }
 
@@ -224,8 +228,7 @@ func (p *partition) held(s crdt.Slot) bool {
 	return false
 }
 
-// reset gives up a generation that others have left behind. Whoever waits for writes to it has what there is to get: the
-// journal has the deletion.
+// reset gives up a generation that others have left behind, with the writes to it that are not confirmed.
 func (p *partition) reset(r *resident, generation uint32) {
 	r.state = crdt.New(generation)
 	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
@@ -234,8 +237,12 @@ func (p *partition) reset(r *resident, generation uint32) {
 	p.dirty.remove(r)
 	p.unstored.remove(r)
 	for _, w := range r.waits {
-		w.seq, w.published = r.lastSeq, true
+		err := fmt.Errorf("writing to %s at level %s: %w: it has been deleted meanwhile", r.ref, w.level, replica.ErrUnconfirmed)
+		p.config.Observer.confirmed(w.level, p.now.Sub(w.since), err)
+		p.call(func() { w.done(err) })
 	}
+	r.waits = nil
+	p.durable.remove(r)
 	p.changed(r)
 	p.tell(r)
 }
@@ -310,7 +317,7 @@ func (p *partition) askedEnough(r *resident) {
 // rename gives a resident the identity under which it writes from now on.
 func (p *partition) rename(r *resident) {
 	r.writer = crdt.Writer{
-		Slot: p.at.Self.Slot, Epoch: p.at.Self.Epoch, Limits: p.config.Limits,
+		Slot: p.at.Self.Slot, Epoch: p.at.Self.Epoch, Limits: p.config.Limits, Scratch: &p.scratch,
 		Now: func() int64 { return p.now.UnixMilli() },
 	}
 	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true

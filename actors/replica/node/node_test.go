@@ -204,6 +204,28 @@ func TestSingleNodeKeepsWhatItWrote(t *testing.T) {
 	}
 }
 
+// A single node that was killed is in the view for a while, and must not be waited for.
+func TestSingleNodeDoesNotWaitForItsPast(t *testing.T) {
+	t.Parallel()
+	cells := memory.Open()
+	group, err := slot.New(slot.Config{Cells: cells, Group: "test", TTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var works sync.WaitGroup
+	works.Go(func() { _ = group.Run(ctx) })
+	defer works.Wait()
+	defer cancel()
+	if _, err := group.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, start(t, cells, nil, "", nil), "e", nil)
+	for _, level := range []replica.Level{replica.Local, replica.Majority, replica.All} {
+		write(t, r, counter(1), level)
+	}
+}
+
 func TestNodesShareWrites(t *testing.T) {
 	t.Parallel()
 	cells, h := memory.Open(), newHub()

@@ -61,6 +61,10 @@ type Config struct {
 	GapTime time.Duration
 	// Round is the longest time between two comparisons with some other member; the shortest is half of it. Defaults to 10 s.
 	Round time.Duration
+	// Poll is the time after which the next PollEntities entities of a partition are read from the journal as long as a member
+	// neither answers nor is heard. Default to 1 s and 16.
+	Poll         time.Duration
+	PollEntities int
 	// Digests is how many digests go into an answer, AnswerBytes about how many bytes. Default to 4096 and 2 MiB.
 	Digests, AnswerBytes int
 
@@ -124,7 +128,7 @@ func (c Config) withDefaults() Config {
 		{&c.BatchBytes, 128 << 10}, {&c.EntryBytes, 256 << 10}, {&c.RingBytes, 64 << 20}, {&c.Heartbeats, 3},
 		{&c.Queue, 256}, {&c.Ahead, 4096}, {&c.Parked, 1024}, {&c.Digests, 4096}, {&c.AnswerBytes, 2 << 20},
 		{&c.TailBytes, 32 << 10}, {&c.TailMaxBytes, 512 << 10}, {&c.ChunkBytes, 256 << 10}, {&c.Loads, 8},
-		{&c.SealEpochs, 32},
+		{&c.SealEpochs, 32}, {&c.PollEntities, 16},
 	}
 	for _, f := range ints {
 		if *f.v == 0 {
@@ -151,7 +155,7 @@ func (c *Config) durations() []durationField {
 		{"FlushMax", &c.FlushMax, 100 * time.Millisecond}, {"RingTime", &c.RingTime, time.Minute},
 		{"Heartbeat", &c.Heartbeat, time.Second}, {"ParkTime", &c.ParkTime, 200 * time.Millisecond},
 		{"GapTime", &c.GapTime, 20 * time.Millisecond}, {"Round", &c.Round, 10 * time.Second},
-		{"FlushStore", &c.FlushStore, 10 * time.Millisecond}, {"FoldPrecedence", &c.FoldPrecedence, 2 * time.Second},
+		{"Poll", &c.Poll, time.Second}, {"FlushStore", &c.FlushStore, 10 * time.Millisecond}, {"FoldPrecedence", &c.FoldPrecedence, 2 * time.Second},
 		{"DepartureSpread", &c.DepartureSpread, 5 * time.Second}, {"AskTime", &c.AskTime, 200 * time.Millisecond},
 		{"AskTimeout", &c.AskTimeout, 2 * time.Second}, {"SuspectTime", &c.SuspectTime, 5 * time.Second},
 		{"AckTime", &c.AckTime, 50 * time.Millisecond}, {"Timeout", &c.Timeout, 5 * time.Second},
@@ -195,6 +199,7 @@ func (c *Config) validate() error {
 	within("TailMaxBytes", c.TailMaxBytes, 1, journal.MaxCellBytes-tailBytes)
 	within("ChunkBytes", c.ChunkBytes, 1, journal.MaxCellBytes/2)
 	within("SealEpochs", c.SealEpochs, 1, 1<<20)
+	within("PollEntities", c.PollEntities, 1, 1<<20)
 	within("Loads", c.Loads, 1, 1<<10)
 	for _, f := range c.durations() {
 		if *f.v < 0 {

@@ -37,6 +37,10 @@ type partition struct {
 	at      Standing
 	out     output
 	changes crdt.Changes
+	// scratch has the last write of any entity, until it is joined to what is on its way.
+	scratch crdt.Scratch
+	// encoded is the last delta that was encoded for a tail, until it is in one.
+	encoded []byte
 
 	residents map[actors.Ref]*resident
 	all       ordered[*resident]
@@ -79,6 +83,7 @@ type partition struct {
 	// What comes from others.
 	origins  map[identity]*origin
 	suspects map[identity]time.Time
+	polling  polling
 	fetchers ordered[*resident]
 	roundAt  time.Time
 	// roundsDue says when to have a round with whom; rounds are under way.
@@ -203,6 +208,11 @@ func (p *partition) viewed(old *Standing) {
 			p.roundSoon(m)
 		}
 	}
+	for id, o := range byIdentity(p.origins) {
+		if _, ok := p.at.member(id); !ok && p.now.Sub(o.heardAt) > strangerTime {
+			p.forget(id)
+		}
+	}
 	for r := range p.all.each() {
 		if left {
 			// What the one who left told nobody stands in the journal, and what it told us alone does not.
@@ -224,6 +234,7 @@ func (p *partition) forget(id identity) {
 	delete(p.confirmed, id)
 	delete(p.pushes, id)
 	delete(p.suspects, id)
+	p.quiet(id)
 	for r := range p.all.each() {
 		delete(r.heard, id)
 	}
@@ -236,6 +247,7 @@ func (p *partition) tick() {
 	p.expireWaits()
 	p.pull()
 	p.retryFetches()
+	p.poll()
 	p.startRounds()
 	p.seal()
 	p.startRefresh()

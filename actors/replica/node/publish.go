@@ -59,7 +59,9 @@ func (p *partition) flush() {
 	if p.single || !p.at.writable() {
 		return
 	}
-	if f := p.inFlight; f != nil {
+	if f := p.inFlight; f != nil && p.overtakes(f) {
+		p.inFlight = nil
+	} else if f != nil {
 		if f.failed && !p.now.Before(f.retryAt) {
 			f.failed = false
 			p.out.publish = f
@@ -81,7 +83,7 @@ func (p *partition) flush() {
 		e := batchEntry{ref: r.ref, generation: r.state.Generation(), k: r.k + 1}
 		// A delta that is far too big is left to those who want it.
 		if !r.compare && r.pending.Size() <= p.config.EntryBytes {
-			e.delta = r.pending.AppendBinary(nil)
+			e.delta = r.pending.AppendBinary(make([]byte, 0, r.pending.Size()))
 		}
 		if size > 0 && size+e.size() > p.config.BatchBytes {
 			break
@@ -110,6 +112,29 @@ func (p *partition) flush() {
 	p.settleWaits() // there may be nobody to confirm
 }
 
+// overtakes reports whether the next batch does not wait for the one before: if the bus does not take that, but somebody
+// waits for a write to be confirmed, which the others can be told directly. They will miss the number, and pull.
+func (p *partition) overtakes(f *publication) bool {
+	return p.urgent() && !p.now.Before(p.overtakeAt(f))
+}
+
+func (p *partition) overtakeAt(f *publication) time.Time {
+	if f.failed {
+		return p.flushAt
+	}
+	return f.began.Add(10 * p.config.AckTime)
+}
+
+// urgent reports whether somebody waits for what could be sent.
+func (p *partition) urgent() bool {
+	for r := range p.durable.each() {
+		if p.dirty.has(r) && r.holdUntil <= r.stored && !r.behind {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *partition) publish(f *publication) {
 	p.inFlight = f
 	p.out.publish = f
@@ -126,6 +151,7 @@ func (p *partition) published(f *publication, err error) {
 		f.failures++
 		f.failed = true
 		f.retryAt = p.now.Add(p.backoff(f.failures))
+		p.flushAt = p.now.Add(p.config.Flush)
 		return
 	}
 	p.inFlight = nil

@@ -25,7 +25,9 @@ type origin struct {
 	pullAt   time.Time
 	pulling  bool
 	failures int
-	gone     bool
+	// heardAt is when something of it came last.
+	heardAt time.Time
+	gone    bool
 }
 
 // position is the last batch up to which everything has been joined, or is of entities that are not here.
@@ -84,6 +86,7 @@ func (p *partition) receive(b *batch) {
 		return
 	}
 	o := p.originOf(b.origin)
+	o.heardAt = p.now
 	if !o.started {
 		o.started = true
 		if p.all.len() == 0 {
@@ -104,6 +107,9 @@ func (p *partition) receive(b *batch) {
 	if b.confirm {
 		o.confirm = max(o.confirm, b.seq)
 		o.told = min(o.told, b.seq-1) // it comes again: our answer was lost
+	}
+	if o.latest == o.contig {
+		p.heardOf(b.origin)
 	}
 	p.noticeGap(o)
 	p.acknowledge(o)

@@ -80,7 +80,11 @@ func (p *partition) catchUp(r *resident, st *stored) error {
 	p.note(r, st)
 	own, writer, changed := r.state.Full(), r.writer, false
 	writer.Last = max(writer.Last, state.Ctx().Last(writer.Slot, writer.Epoch))
-	for _, x := range r.receipts {
+	for _, known := range r.receipts {
+		x := known.of
+		if x == nil {
+			continue
+		}
 		before := x.AppendBinary(nil)
 		// What was removed here of what the sealed state never had must not come back by its writer.
 		if d := x.Follow(own); d != nil {
@@ -89,10 +93,10 @@ func (p *partition) catchUp(r *resident, st *stored) error {
 			}
 		}
 		for _, id := range p.past {
-			if id.slot != x.Slot || id.epoch > x.Through {
+			if receiptOf(r.receipts, id) != x {
 				continue
 			}
-			if _, err := state.Rehome(r.state, id.epoch, x.Receipt, &writer, nil); err != nil {
+			if _, err := state.Rehome(r.state, id.epoch, x, &writer, nil); err != nil {
 				return err
 			}
 		}
@@ -123,6 +127,7 @@ func (p *partition) caught(r *resident) {
 	if _, err := p.join(r, c.state.Full()); err != nil {
 		p.config.Observer.rejected(r.ref, err)
 	}
+	p.follow(r)
 	r.writer.Last = max(r.writer.Last, c.writer.Last)
 	r.pending = nil
 	p.let(r)
@@ -130,6 +135,19 @@ func (p *partition) caught(r *resident) {
 		p.caughtUp(r)
 	} else if p.at.Valid != nil {
 		p.needLoad(r, 0) // it has got yet another name meanwhile
+	}
+}
+
+// follow has the user function's removals find what was moved to another name since it was told of it.
+func (p *partition) follow(r *resident) {
+	h := r.handle
+	if h == nil || h.deleted() {
+		return
+	}
+	for _, x := range r.receipts {
+		if x.of != nil {
+			h.view.Follow(r.state, x.of)
+		}
 	}
 }
 

@@ -19,13 +19,18 @@ func (p *partition) ask(to slot.Member, q *request, answered func(a *answer, err
 	p.asks[p.lastAsk] = func(a *answer, err error) {
 		if err == nil {
 			delete(p.suspects, id)
+			p.heardOf(id)
 		} else if _, ok := p.at.member(id); ok && !errors.Is(err, errRefused) {
 			p.suspects[id] = p.now.Add(p.config.SuspectTime)
+			p.unanswered(id)
 		}
 		answered(a, err)
 	}
 	p.out.asks = append(p.out.asks, ask{p.lastAsk, to, q.append(nil)})
 }
+
+// strangerTime is how long to remember a writer that is no member and says nothing.
+const strangerTime = time.Minute
 
 var errRefused = errors.New("the other member refuses")
 
@@ -58,7 +63,10 @@ func (p *partition) pull() {
 		}
 		m, ok := p.at.member(id)
 		if !ok || !p.at.writable() {
-			o.pullAt = p.now.Add(p.config.RetryMax) // we have not heard of it, or it is about to be forgotten
+			o.pullAt = p.now.Add(p.config.RetryMax) // we have not heard of it yet
+			if !ok && p.now.Sub(o.heardAt) > strangerTime {
+				p.forget(id) // it was gone before we came, and the bus kept its batches
+			}
 			continue
 		}
 		o.pulling = true

@@ -178,7 +178,7 @@ func (p *partition) reopen(r *resident) {
 	case !r.state.Deleted() || p.config.Recreate == RecreateNever:
 		r.opener = nil
 		p.opened(r, o)
-	case p.clean(r):
+	case p.clean(r) && len(r.waits) == 0:
 		p.recreate(r)
 	}
 }

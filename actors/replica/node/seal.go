@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dapr-entities/entities/actors/replica/slot"
@@ -23,9 +24,8 @@ type sealing struct {
 	deadline time.Time
 	waiting  []slot.Member
 	asking   map[identity]bool
-	// delta and receipt are what the base that is being written seals.
-	delta   *crdt.Delta
-	receipt receipt
+	// delta is what the base that is being written seals.
+	delta *crdt.Delta
 }
 
 type sealStep uint8
@@ -194,8 +194,7 @@ func (p *partition) writeSeal(r *resident, s *sealing) {
 		return
 	}
 	s.step = sealWrite
-	s.receipt = receipt{p.now, rc}
-	r.receipts = append(r.receipts[:len(r.receipts):len(r.receipts)], s.receipt)
+	r.receipts = append(slices.Clip(r.receipts), receipt{p.now, identity{s.slot, s.through}, rc})
 	p.writeBase(r, r.state.Generation(), state.Full().AppendBinary(nil))
 }
 
@@ -210,7 +209,7 @@ func (p *partition) sealed(r *resident) {
 	}
 	p.config.Observer.sealed(r.ref, s.slot, s.through)
 	if !p.single {
-		r.pending = joined(r.pending, clone(s.delta))
+		r.pending = joined(r.pending, s.delta)
 		p.dirty.add(r)
 	}
 	p.stopSealing(r)

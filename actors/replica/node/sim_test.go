@@ -36,15 +36,22 @@ type sim struct {
 	stops            []func()
 	published, asked int
 	sealings, folds  int
-	kinds            map[requestKind]int
-	trace            func(format string, args ...any)
+	// loads counts what was read of the journal; hanging has the bus never answer what it fails.
+	loads    int
+	hanging  bool
+	sealedBy map[identity]int // place
+	muted    map[requestKind]bool
+	kinds    map[requestKind]int
+	trace    func(format string, args ...any)
 }
 
 // simFaults are probabilities and times. The zero value is a world without faults.
 type simFaults struct {
 	drop, duplicate, askLoss, publishError, putError float64
-	delay                                            time.Duration
-	storeDelay                                       time.Duration
+	// conflict has compare-and-set fail as if somebody had come between.
+	conflict   float64
+	delay      time.Duration
+	storeDelay time.Duration
 }
 
 type event struct {
@@ -86,6 +93,7 @@ type simNode struct {
 	crashing    int
 	pausedUntil time.Time
 	storeCut    bool
+	lost        bool // its slot, once at least
 	flushing    bool
 	flushAt     time.Time
 	store       store
@@ -102,7 +110,9 @@ func newSim(seed uint64) *sim {
 		cells:   map[string]journal.Cell{},
 		severed: map[[2]int]bool{},
 		kinds:   map[requestKind]int{},
-		trace:   func(string, ...any) {},
+
+		sealedBy: map[identity]int{},
+		trace:    func(string, ...any) {},
 		config: Config{
 			Partitions: 2, Round: 3 * time.Second, TailBytes: 120, ChunkBytes: 100, FoldPrecedence: 300 * time.Millisecond,
 			DepartureSpread: time.Second, IdleTime: 2 * time.Second, RetryMax: 2 * time.Second, AskTimeout: time.Second,
@@ -159,6 +169,7 @@ func (s *sim) start(place int) *simNode {
 	n.config.Observer.Sealed = func(ref actors.Ref, sl crdt.Slot, e crdt.Epoch) {
 		s.trace("%v: node %d has sealed %s up to %d.%d", s.stamp(), n.place, ref, sl, e)
 		s.sealings++
+		s.sealedBy[identity{sl, e}] = n.place
 	}
 	n.config.Observer.Folded = func(actors.Ref, int) { s.folds++ }
 	n.store = store{limits: n.config.Limits, chunk: n.config.ChunkBytes}
@@ -265,6 +276,7 @@ func (n *simNode) do(i int, out output) {
 		if n.crash() {
 			return
 		}
+		s.loads++
 		n.work(func(cells journal.Cells, _ Membership) func() {
 			st, err := (&store{cells, n.store.limits, n.store.chunk}).load(context.Background(), r.ref)
 			return func() { n.input(i, func(p *partition) { p.loaded(r, st, err) }) }
@@ -364,6 +376,9 @@ func (s *sim) publish(from *simNode, part int, f *publication) {
 	var err error
 	if fails {
 		err = errors.New("the bus is down")
+		if s.hanging {
+			return
+		}
 	}
 	s.after(time.Millisecond+s.some(s.faults.delay), from, func() {
 		from.input(part, func(p *partition) { p.published(f, err) })
@@ -389,6 +404,10 @@ func (s *sim) ask(from *simNode, part int, a ask) {
 			panic(err)
 		}
 		s.kinds[q.kind]++
+		if s.muted[q.kind] {
+			fail()
+			return
+		}
 		var answer []byte
 		to.input(int(q.partition), func(p *partition) { answer = p.answer(q).append(nil) })
 		if to.dead || s.severed[[2]int{to.place, from.place}] || s.chance(s.faults.askLoss) {

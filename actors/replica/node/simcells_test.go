@@ -73,6 +73,9 @@ func (c *simCells) Cells(_ context.Context, prefix, after string, limit int) (ce
 }
 
 func (s *sim) put(c journal.Cell) (int64, error) {
+	if s.chance(s.faults.conflict) {
+		return 0, fmt.Errorf("%s: %w", c.Key, journal.ErrConflict)
+	}
 	if now := s.cells[c.Key]; now.Version != c.Version {
 		return 0, fmt.Errorf("%s: %w", c.Key, journal.ErrConflict)
 	}

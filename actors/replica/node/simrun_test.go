@@ -13,6 +13,8 @@ import (
 	"github.com/dapr-entities/entities/crdt"
 )
 
+var firstFlag = flag.Uint64("replica.first", 1, "the first seed of the simulation")
+
 var seedFlag = flag.Uint64("replica.seed", 0, "run one seed of the simulation, with a trace")
 
 var simNames = []string{"count-a", "set-a", "set-b", "map-a", "reg-a", "del-a"}
@@ -24,6 +26,9 @@ func simulate(t testing.TB, seed uint64) *sim {
 	if *seedFlag != 0 {
 		s.trace = func(format string, args ...any) { t.Logf(format, args...) }
 	}
+	// With a long spread it is the barrier of a sealing that has to store what dead members left behind.
+	s.config.DepartureSpread = []time.Duration{time.Second, 20 * time.Second}[s.random.IntN(2)]
+	s.config.SealAfter = []time.Duration{50 * time.Millisecond, 500 * time.Millisecond}[s.random.IntN(2)]
 	h := newHistory()
 	places := 2 + s.random.IntN(3)
 	for place := range places {
@@ -32,7 +37,7 @@ func simulate(t testing.TB, seed uint64) *sim {
 	s.runFor(100 * time.Millisecond)
 	rough := func() float64 { return []float64{0, 0.02, 0.1, 0.3}[s.random.IntN(4)] }
 	s.faults = simFaults{
-		drop: rough(), duplicate: rough(), askLoss: rough(), publishError: rough() / 3, putError: rough() / 3,
+		drop: rough(), duplicate: rough(), askLoss: rough(), publishError: rough() / 3, putError: rough() / 3, conflict: rough() / 3,
 		delay:      []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond}[s.random.IntN(3)],
 		storeDelay: []time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[s.random.IntN(3)],
 	}
@@ -94,6 +99,12 @@ func (s *sim) disturb(h *history, places int) {
 		if s.chance(0.5) {
 			s.severed[[2]int{b, a}] = true
 		}
+	case x < 89: // nobody reaches anybody
+		for a := range places {
+			for b := range places {
+				s.severed[[2]int{a, b}] = a != b
+			}
+		}
 	case x < 91:
 		clear(s.severed)
 	case x < 94: // long enough to lose the lease, sometimes
@@ -132,7 +143,7 @@ func (s *sim) heal(h *history, places int) {
 func (s *sim) reckon(t testing.TB, h *history) {
 	for _, n := range s.live() {
 		if n.user.unanswered != 0 {
-			h.problemf(s, "%d writes on node %d have not been answered", n.user.unanswered, n.place)
+			h.problemAtf(s, "%d writes on node %d have not been answered", n.user.unanswered, n.place)
 		}
 	}
 	for _, name := range simNames {
@@ -152,8 +163,8 @@ func (s *sim) reckon(t testing.TB, h *history) {
 	_ = t
 }
 
-func (h *history) problemf(s *sim, format string, args ...any) {
-	h.problem("%v: %s", s.stamp(), fmt.Sprintf(format, args...))
+func (h *history) problemAtf(s *sim, format string, args ...any) {
+	h.problemf("%v: %s", s.stamp(), fmt.Sprintf(format, args...))
 }
 
 func (s *sim) reckonOne(h *history, name string) {
@@ -168,10 +179,10 @@ func (s *sim) reckonOne(h *history, name string) {
 		r := p.residents[ref]
 		switch {
 		case r == nil || r.phase != phaseLive:
-			h.problemf(s, "%s is not live on node %d", name, n.place)
+			h.problemAtf(s, "%s is not live on node %d", name, n.place)
 			continue
 		case r.behind || r.version != r.stored || r.pending != nil:
-			h.problemf(s, "%s is not at rest on node %d", name, n.place)
+			h.problemAtf(s, "%s is not at rest on node %d", name, n.place)
 		}
 		copies = append(copies, copyOf{n, r})
 		if st := n.user.streams[name]; st != nil && st.replica != nil {
@@ -184,7 +195,7 @@ func (s *sim) reckonOne(h *history, name string) {
 	first := copies[0].r.state
 	for _, c := range copies[1:] {
 		if c.r.state.Digest() != first.Digest() || c.r.state.Generation() != first.Generation() {
-			h.problemf(s, "%s differs between node %d and node %d: %s, %s", name, copies[0].n.place, c.n.place,
+			h.problemAtf(s, "%s differs between node %d and node %d: %s, %s", name, copies[0].n.place, c.n.place,
 				describe(first), describe(c.r.state))
 		}
 	}
@@ -200,7 +211,7 @@ func (s *sim) reckonOne(h *history, name string) {
 		for i, op := range h.digits {
 			digit := total >> (2 * i) & 3
 			if digit > 1 || op.safe && digit == 0 {
-				h.problemf(s, "increment %d is in the counter %d times; safe: %v", i, digit, op.safe)
+				h.problemAtf(s, "increment %d is in the counter %d times; safe: %v", i, digit, op.safe)
 			}
 		}
 	}
@@ -220,14 +231,14 @@ func (s *sim) reckonSet(h *history, name string, value *crdt.Update) {
 		add, remove := h.adds[e], h.removes[e]
 		switch {
 		case add.safe && remove == nil && !there[e]:
-			h.problemf(s, "%s was added for sure and is lost", e)
+			h.problemAtf(s, "%s was added for sure and is lost", e)
 		case remove != nil && remove.safe && there[e]:
-			h.problemf(s, "%s was removed for sure and is there", e)
+			h.problemAtf(s, "%s was removed for sure and is there", e)
 		}
 		delete(there, e)
 	}
 	for e := range there {
-		h.problemf(s, "%s is in %s, but nobody added it", e, name)
+		h.problemAtf(s, "%s is in %s, but nobody added it", e, name)
 	}
 }
 
@@ -244,18 +255,21 @@ func (st *simStream) believes(h *history, value *crdt.Update) {
 	for _, k := range value.Added {
 		set[keyText(k)] = true
 	}
-	if st.name == "count-a" && st.count != value.Increment {
-		h.problem("%s: the user function on node %d believes %d, it is %d", st.name, st.user.n.place, st.count, value.Increment)
+	// A process that was away may have told its user function of a local write that nobody else had when the writer's
+	// epoch was sealed. It is lost, as local writes may be, and a GCounter cannot be told to shrink.
+	lossy := st.user.n.lost && st.count > value.Increment
+	if st.name == "count-a" && st.count != value.Increment && !lossy {
+		h.problemf("%s: the user function on node %d believes %d, it is %d", st.name, st.user.n.place, st.count, value.Increment)
 	}
 	if value.Kind == crdt.ORSet {
 		for e := range set {
 			if !st.set[e] {
-				h.problem("%s: the user function on node %d was not told of %s", st.name, st.user.n.place, e)
+				h.problemf("%s: the user function on node %d was not told of %s", st.name, st.user.n.place, e)
 			}
 		}
 		for e := range st.set {
 			if !set[e] {
-				h.problem("%s: the user function on node %d believes in %s", st.name, st.user.n.place, e)
+				h.problemf("%s: the user function on node %d believes in %s", st.name, st.user.n.place, e)
 			}
 		}
 	}
@@ -278,7 +292,7 @@ func describe(e *crdt.Entity) string {
 }
 
 // TestSimulation runs whole replicators through everything that can happen to them. REPLICA_SEEDS says how many seeds,
-// -replica.seed which one.
+// -replica.first from which on, -replica.seed which single one.
 func TestSimulation(t *testing.T) {
 	if *seedFlag != 0 {
 		simulate(t, *seedFlag)
@@ -299,7 +313,7 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			t.Parallel()
 			started, safe, deletes, unsure, sealings, folds := 0, 0, 0, 0, 0, 0
-			for seed := uint64(1 + lane); seed <= uint64(seeds) && !t.Failed(); seed += lanes {
+			for seed := *firstFlag + uint64(lane); seed < *firstFlag+uint64(seeds) && !t.Failed(); seed += lanes {
 				s := simulate(t, seed)
 				h := s.history
 				sealings, folds = sealings+s.sealings, folds+s.folds

@@ -47,6 +47,7 @@ func (s *seats) round(n *simNode) {
 	case n.seat != nil:
 		s.sim.trace("%v: node %d has lost slot %s", s.sim.stamp(), n.place, memberName(n.standing.Self))
 		n.seat = nil
+		n.lost = true
 		n.stand(Standing{Cluster: 1, View: s.view, Members: s.members()})
 		return
 	default:

@@ -55,7 +55,7 @@ func newHistory() *history {
 	return &history{adds: map[string]*simOp{}, removes: map[string]*simOp{}}
 }
 
-func (h *history) problem(format string, args ...any) {
+func (h *history) problemf(format string, args ...any) {
 	h.problems = append(h.problems, fmt.Sprintf(format, args...))
 }
 
@@ -142,13 +142,13 @@ func (st *simStream) told(u *crdt.Update) {
 	}
 	for _, k := range u.Removed {
 		if !st.set[keyText(k)] {
-			st.user.h.problem("%s: told to remove %s, which is not there", st.name, keyText(k))
+			st.user.h.problemf("%s: told to remove %s, which is not there", st.name, keyText(k))
 		}
 		delete(st.set, keyText(k))
 	}
 	for _, k := range u.Added {
 		if st.set[keyText(k)] {
-			st.user.h.problem("%s: told to add %s, which is there", st.name, keyText(k))
+			st.user.h.problemf("%s: told to add %s, which is there", st.name, keyText(k))
 		}
 		st.set[keyText(k)] = true
 	}
@@ -228,7 +228,7 @@ func (u *simUser) act(name string) {
 	settled := false
 	if err := st.replica.Update(update, level, func(err error) {
 		if settled {
-			h.problem("%s: answered twice", name)
+			h.problemf("%s: answered twice", name)
 		}
 		settled = true
 		u.unanswered--
@@ -255,7 +255,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level replic
 	s, ref := n.sim, refOf(name)
 	st, err := (&store{cells: &simCells{n: n, sure: true}}).load(context.Background(), ref)
 	if err != nil {
-		h.problemf(s, "%s cannot be loaded: %v", name, err)
+		h.problemAtf(s, "%s cannot be loaded: %v", name, err)
 		return
 	}
 	stored := crdt.New(st.generation)
@@ -267,7 +267,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level replic
 	join := func(d *crdt.Delta) {
 		if d != nil {
 			if _, err := stored.Join(d, nil); err != nil && !errors.Is(err, crdt.ErrNewerGeneration) {
-				h.problemf(s, "%s: what is stored does not fit together: %v", name, err)
+				h.problemAtf(s, "%s: what is stored does not fit together: %v", name, err)
 			}
 		}
 	}
@@ -276,7 +276,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level replic
 		join(t.delta)
 	}
 	if missing := h.missing(stored, u); missing != "" {
-		h.problemf(s, "%s: confirmed at level %v, but the journal does not have %s", name, level, missing)
+		h.problemAtf(s, "%s: confirmed at level %v, but the journal does not have %s", name, level, missing)
 	}
 	if level != replica.All {
 		return
@@ -288,7 +288,7 @@ func (n *simNode) promised(h *history, name string, u *crdt.Update, level replic
 			continue
 		}
 		if missing := h.missing(r.state, u); missing != "" {
-			h.problemf(s, "%s: confirmed by all, but node %d does not have %s", name, m.place, missing)
+			h.problemAtf(s, "%s: confirmed by all, but node %d does not have %s", name, m.place, missing)
 		}
 	}
 }

@@ -35,10 +35,11 @@ type stored struct {
 	chunks []journal.Cell
 }
 
-// receipt of a sealing, and when that was.
+// receipt of a sealing. of is nil if it has been dropped.
 type receipt struct {
-	at time.Time
-	*crdt.Receipt
+	at     time.Time
+	sealed identity
+	of     *crdt.Receipt
 }
 
 // storedTail is one tail. delta is nil if it is empty.
@@ -138,11 +139,13 @@ func (s *store) loadBase(ctx context.Context, ref actors.Ref, st *stored) (again
 		}
 	}
 	for _, x := range h.receipts {
-		r, err := crdt.DecodeReceipt(x.bytes)
-		if err != nil {
-			return false, damaged(ref, "a receipt in the base", err)
+		r := receipt{at: time.Unix(int64(x.at), 0), sealed: x.sealed}
+		if len(x.bytes) > 0 {
+			if r.of, err = crdt.DecodeReceipt(x.bytes); err != nil {
+				return false, damaged(ref, "a receipt in the base", err)
+			}
 		}
-		st.receipts = append(st.receipts, receipt{time.Unix(int64(x.at), 0), r})
+		st.receipts = append(st.receipts, r)
 	}
 	if len(data) > 0 {
 		st.bytes = len(data)
@@ -193,7 +196,11 @@ type baseWrite struct {
 func (s *store) writeBase(ctx context.Context, w *baseWrite) (int64, error) {
 	h := &base{generation: w.generation, tag: w.tag}
 	for _, r := range w.receipts {
-		h.receipts = append(h.receipts, baseReceipt{uint64(r.at.Unix()), r.AppendBinary(nil)})
+		b := baseReceipt{at: uint64(r.at.Unix()), sealed: r.sealed}
+		if r.of != nil {
+			b.bytes = r.of.AppendBinary(nil)
+		}
+		h.receipts = append(h.receipts, b)
 	}
 	if len(w.data) <= s.chunk {
 		h.data = w.data

@@ -32,19 +32,23 @@ func (p *partition) tails(most int) []tailPut {
 			p.needLoad(r, 0)
 			continue
 		}
-		own := joined(clone(r.covered), r.tail)
-		if own != nil && own.Size() > p.longTail(r) && !r.folding && !r.fold {
+		own, size := r.own(), 0
+		if own != nil {
+			size = own.Size()
+		}
+		if size > p.longTail(r) && !r.folding && !r.fold {
 			r.fold = true
 			p.needLoad(r, 0)
 		}
 		var value []byte
-		if own != nil && own.Size() > p.config.TailMaxBytes {
+		if size > p.config.TailMaxBytes {
 			continue // the base takes it
 		}
 		if own != nil {
-			t := tail{owner: identityOf(p.at.Self), generation: r.state.Generation(), delta: own.AppendBinary(nil)}
+			p.encoded = own.AppendBinary(p.encoded[:0])
+			t := tail{owner: identityOf(p.at.Self), generation: r.state.Generation(), delta: p.encoded}
 			p.let(r)
-			if value = t.append(nil); len(value) > journal.MaxCellBytes {
+			if value = t.append(make([]byte, 0, tailBytes+len(p.encoded))); len(value) > journal.MaxCellBytes {
 				continue
 			}
 		}

@@ -47,6 +47,9 @@ func (p *partition) next() time.Time {
 	if e := p.idle.Front(); e != nil {
 		by(e.Value.(*resident).since.Add(p.config.IdleTime))
 	}
+	if p.polls() {
+		by(later(p.polling.at, p.now))
+	}
 	if p.refresh.running == 0 && p.refresh.wanted > p.refresh.done {
 		by(later(p.refresh.retryAt, p.now))
 	}
@@ -64,6 +67,9 @@ func (p *partition) nextOut(by func(time.Time)) {
 	by(later(p.roundAt, p.now))
 	if !p.at.writable() {
 		return
+	}
+	if f := p.inFlight; f != nil && p.urgent() {
+		by(later(p.overtakeAt(f), p.now))
 	}
 	switch {
 	case p.inFlight != nil && p.inFlight.failed:

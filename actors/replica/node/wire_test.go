@@ -38,7 +38,7 @@ func sampleAnswer() *answer {
 
 var exported = cmp.Options{
 	cmp.AllowUnexported(batch{}, batchEntry{}, identity{}, request{}, answer{}, item{}, refDigest{}),
-	cmp.Comparer(func(a, b []byte) bool { return bytes.Equal(a, b) }),
+	cmp.Comparer(bytes.Equal),
 }
 
 func TestMessagesTravel(t *testing.T) {
@@ -98,6 +98,7 @@ func TestCtxTravels(t *testing.T) {
 
 // fuzzFrame tries a decoder on bodies whose checksum is right.
 func fuzzFrame(f *testing.F, what byte, seed []byte, decode func([]byte) ([]byte, error)) {
+	f.Helper()
 	f.Add(seed[2 : len(seed)-4])
 	f.Add([]byte{})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})

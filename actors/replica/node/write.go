@@ -21,6 +21,10 @@ func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done 
 			r.ref, n, p.config.EntityBytes)
 	}
 	p.changes.Reset()
+	r.writer.Gone = nil
+	if level != replica.Local {
+		r.writer.Gone = p.gone
+	}
 	d, lost, err := r.state.Apply(&r.writer, u, h.view.Seen(), &p.changes)
 	if err != nil {
 		return fmt.Errorf("updating %s: %w", r.ref, err)
@@ -47,6 +51,13 @@ func (p *partition) delete(h *handle, level replica.Level, done func(error)) err
 	p.needLoad(r, p.config.FoldPrecedence)
 	p.await(r, level, done)
 	return nil
+}
+
+// gone reports whether somebody is no member any more. If he is sealed just now by a member that did not have to ask us, what
+// he wrote and only we know is lost, so no write that is to be safe may rest on it.
+func (p *partition) gone(s crdt.Slot, e crdt.Epoch) bool {
+	_, ok := p.at.member(identity{s, e})
+	return !ok
 }
 
 func (p *partition) mayWrite(h *handle) error {
@@ -78,7 +89,7 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level replica.Level) {
 	if p.single {
 		return
 	}
-	r.pending = joined(r.pending, clone(d))
+	r.pending = joined(r.pending, d)
 	p.dirty.add(r)
 	if level != replica.Local {
 		// Who is asked to confirm must find it in the journal if he opens the entity just now.
@@ -152,6 +163,7 @@ func (p *partition) settleWaits() {
 		clear(r.waits[len(left):])
 		if r.waits = left; len(left) == 0 {
 			p.durable.remove(r)
+			p.reopen(r)
 		}
 	}
 }
@@ -159,6 +171,9 @@ func (p *partition) settleWaits() {
 func (p *partition) settled(r *resident, w *wait) bool {
 	if r.stored < w.version || !w.published {
 		return false
+	}
+	if p.single {
+		return true // whoever else is in the view is a process before this one
 	}
 	acked, others := 0, p.at.others()
 	for _, m := range others {
@@ -168,9 +183,6 @@ func (p *partition) settled(r *resident, w *wait) bool {
 	}
 	if w.level == replica.Majority {
 		return 1+acked >= (1+len(others))/2+1
-	}
-	if p.single {
-		return true
 	}
 	// Whoever joined before the journal had the write may have loaded the entity without it. So the view is read again:
 	// who is not in it joined later.
@@ -234,6 +246,7 @@ func (p *partition) expireWaits() {
 		clear(r.waits[len(left):])
 		if r.waits = left; len(left) == 0 {
 			p.durable.remove(r)
+			p.reopen(r)
 		}
 	}
 }
