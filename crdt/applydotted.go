@@ -129,7 +129,9 @@ func (a *apply) goneAt(s *set, pos uint32) bool {
 		return false
 	}
 	gone := true
-	s.dotsAt(pos, func(d Dot) { gone = gone && a.gone(d) })
+	for i := 0; s.dotAt(pos, i) != 0; i++ {
+		gone = gone && a.gone(s.dotAt(pos, i))
+	}
 	return gone
 }
 
