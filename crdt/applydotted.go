@@ -128,15 +128,11 @@ func (a *apply) goneAt(s *set, pos uint32) bool {
 	if a.w.Gone == nil {
 		return false
 	}
-	for i := 0; ; i++ {
-		d := s.dotAt(pos, i)
-		if d == 0 {
-			return true
-		}
-		if !a.gone(d) {
-			return false
-		}
+	gone := true
+	for i := 0; s.dotAt(pos, i) != 0; i++ {
+		gone = gone && a.gone(s.dotAt(pos, i))
 	}
+	return gone
 }
 
 // restsOnGone says that an entry rests on nothing but events that may be sealed out.

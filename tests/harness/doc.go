@@ -6,6 +6,7 @@
 //	process.go   one operating system process: start, ready, signal, kill, wait, start again
 //	cluster.go   the owner of processes: folder, logs, closing in reverse order
 //	placement.go, scheduler.go, daprd.go, component.go, handler.go   what each of them is started with
+//	postgres.go, redis.go   servers that several hosts share; link.go is a way to one that can be cut
 //	host.go      handler, component and daprd wired together, the unit that entities live on
 //	client.go    Dapr's HTTP API, as much of it as tests use
 //

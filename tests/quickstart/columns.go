@@ -91,7 +91,7 @@ func (p *printer) face(f face) string {
 	case f.online:
 		return p.paint(green, pad("● online", stateWidth)) + pad(unread, nodeWidth-stateWidth)
 	default:
-		return p.paint(dim, pad("○ seen "+f.seen.Local().Format(time.TimeOnly), stateWidth)) + pad(unread, nodeWidth-stateWidth)
+		return p.paint(dim, pad("○ seen "+f.seen.UTC().Format(time.TimeOnly), stateWidth)) + pad(unread, nodeWidth-stateWidth)
 	}
 }
 

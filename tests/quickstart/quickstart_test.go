@@ -60,7 +60,7 @@ func TestNoColourInFiles(t *testing.T) {
 func TestPicturesBesideEachOther(t *testing.T) {
 	t.Parallel()
 
-	seen := time.Date(2026, 1, 2, 13, 14, 15, 0, time.Local)
+	seen := time.Date(2026, 1, 2, 13, 14, 15, 0, time.UTC)
 	one := picture{title: "one", faces: map[string]face{
 		"Ada": {known: true, online: true, unread: 12}, "Bob": {known: true, seen: seen}, "Dan": {known: true, online: true},
 	}}

@@ -42,7 +42,7 @@ func watch(ctx context.Context, n *node, visit presence.Visit) (*watcher, error)
 	request.Header.Set("Accept", "text/event-stream")
 
 	// Not the gateway's client, which would give up after its timeout.
-	response, err := (&http.Client{Transport: n.gateway.HTTP.Transport}).Do(request)
+	response, err := (&http.Client{Transport: n.gateway.HTTP.Transport}).Do(request) //nolint:bodyclose // the goroutine below closes it
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("join: %w", err)
