@@ -11,9 +11,12 @@ import (
 
 // report writes what was measured.
 type report struct {
-	options  options
-	rows     []row
-	done     map[string][]measurement
+	options options
+	rows    []row
+	done    map[string][]measurement
+	// converged is how long writes took to get from one node to another.
+	converged []converged
+
 	postgres string  // version
 	daprd    string  // version
 	syncs    float64 // of the disk, per second
@@ -40,10 +43,14 @@ A plain actor reads from the SDK's cache, so a call is one state transaction.
 		fmt.Fprintf(out, "OUR ROWS HAVE ANOTHER JOURNAL: %s\n\n", kind)
 	}
 
-	r.figures(out)
-	r.processors(out)
+	if len(r.rows) > 0 {
+		r.figures(out)
+		r.processors(out)
 
-	return r.bounds(out)
+		missed = r.bounds(out)
+	}
+
+	return missed + r.convergence(out)
 }
 
 func (r report) figures(out io.Writer) {

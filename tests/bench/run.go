@@ -35,10 +35,6 @@ func run(ctx context.Context, o options, out, progress io.Writer) (missed int, e
 	}
 
 	r := report{options: o, rows: rows, syncs: syncs}
-	if r.postgres, r.daprd, err = s.versions(ctx); err != nil {
-		return 0, err
-	}
-
 	if r.done, err = s.rounds(ctx, o, rows, progress); err != nil {
 		return 0, err
 	}
@@ -49,6 +45,14 @@ func run(ctx context.Context, o options, out, progress io.Writer) (missed int, e
 		if err := s.profile(ctx, o, rows, progress); err != nil {
 			return 0, err
 		}
+	}
+
+	if r.converged, err = s.converge(ctx, o, progress); err != nil {
+		return 0, err
+	}
+
+	if r.postgres, r.daprd, err = s.versions(ctx); err != nil {
+		return 0, err
 	}
 
 	return r.write(out), broken
@@ -169,8 +173,13 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 		wanted = append(wanted, row{name: rowPgbench, title: "Postgres alone: pgbench, single-row insert", bench: bench})
 	}
 
-	if len(wanted) == 0 {
-		return nil, fmt.Errorf("no row matches %q; there are %q", o.rows, rowNames)
+	if len(wanted) == 0 && !slices.ContainsFunc(transports, func(t transport) bool { return o.rows.MatchString(t.name) }) {
+		names := slices.Clone(rowNames)
+		for _, t := range transports {
+			names = append(names, t.name)
+		}
+
+		return nil, fmt.Errorf("no row matches %q; there are %q", o.rows, names)
 	}
 
 	slices.SortStableFunc(wanted, func(a, b row) int {

