@@ -59,7 +59,7 @@ func newReplicas(h *host, c *Component) (*replicas, error) {
 		return nil, err
 	}
 	r.node, err = node.New(node.Config{
-		Cells: h.journal, Membership: node.MembersOf(r.group), Bus: bus, Peers: others, Residents: max(1<<10, 2*s.MaxResident),
+		Cells: h.journal, Group: r.app(), Membership: node.MembersOf(r.group), Bus: bus, Peers: others, Residents: max(1<<10, 2*s.MaxResident),
 		Drain: s.DrainTimeout, Observer: c.copies(),
 	})
 	if err != nil {

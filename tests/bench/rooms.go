@@ -81,7 +81,7 @@ func (s *stage) startRooms(ctx context.Context, name string, redis bool) (*rooms
 
 		host, err := s.cluster.StartHost(ctx, harness.HostOptions{
 			Name: fmt.Sprintf("%s-%d", name, i), AppID: options.AppID, Placement: s.placement.Address,
-			Journal: s.postgres.url(database), ActorTypes: []string{roomType},
+			Journal: s.postgres.URL(database), ActorTypes: []string{roomType},
 			Metadata:  with(metadata, "gatewayAddress", address),
 			Component: harness.ComponentOptions{Args: []string{"--logLevel", "warn"}},
 			Handler:   harness.HandlerOptions{Package: "tests/fixture", Args: []string{"-rooms"}},

@@ -37,8 +37,8 @@ func tailKey(ref actors.Ref, s crdt.Slot) string {
 	return keyPrefix(ref) + "tail/" + "0000"[min(len(n), 4):] + n
 }
 
-// longestSuffix is that of the longest key behind its prefix: base/slot.epoch.number/index.
-const longestSuffix = len("base/4095.1048575.18446744073709551615/000000")
+// longestSuffix is that of the longest key behind its prefix, base/slot.epoch.number/index, and what a group needs.
+const longestSuffix = len("base/4095.1048575.18446744073709551615/000000") + groupBytes
 
 // validateRef refuses what has no cells.
 func validateRef(ref actors.Ref) error {

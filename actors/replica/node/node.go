@@ -52,6 +52,7 @@ func New(config Config) (*Node, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("configuring replication: %w", err)
 	}
+	config.Cells = inGroup(config.Cells, config.Group)
 	n := &Node{
 		config:   config,
 		store:    store{cells: config.Cells, limits: config.Limits, chunk: config.ChunkBytes},

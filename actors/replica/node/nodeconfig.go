@@ -3,11 +3,14 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/replica"
+	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/crdt"
 )
 
@@ -17,6 +20,9 @@ type Config struct {
 	Cells journal.Cells
 	// Membership says who takes part.
 	Membership Membership
+	// Group names the members that Membership is about, if there are other groups in the same Cells: each has entities of
+	// its own. The limits are those of a slot.Group's name. Defaults to none.
+	Group string
 	// Bus and Peers connect the members. Both are nil if this node is the only one, else neither.
 	Bus   replica.Bus
 	Peers replica.Peers
@@ -170,6 +176,9 @@ func (c *Config) validate() error {
 	var problems []error
 	if c.Cells == nil {
 		problems = append(problems, errors.New("Cells is nil; give the journal's cells"))
+	}
+	if len(c.Group) > slot.MaxGroupBytes || strings.ContainsAny(c.Group, "/\x00") || !utf8.ValidString(c.Group) {
+		problems = append(problems, fmt.Errorf("Group is %.120q; up to %d bytes of UTF-8 without slashes and zero bytes are allowed", c.Group, slot.MaxGroupBytes))
 	}
 	if c.Membership == nil {
 		problems = append(problems, errors.New("Membership is nil; say who takes part"))

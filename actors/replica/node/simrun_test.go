@@ -299,7 +299,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	seeds := 1000
-	if testing.Short() {
+	if testing.Short() || raceDetector { // which makes it ten times slower, and finds nothing that is in one goroutine
 		seeds = 100
 	}
 	if v := os.Getenv("REPLICA_SEEDS"); v != "" {
