@@ -231,6 +231,8 @@ func (p *partition) reset(r *resident, generation uint32) {
 	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
 	r.stored = r.version
 	r.foreign, r.fold = false, false
+	r.segments, r.settling = 0, nil
+	p.settlers.remove(r)
 	p.dirty.remove(r)
 	p.unstored.remove(r)
 	for _, w := range r.waits {
@@ -319,6 +321,8 @@ func (p *partition) rename(r *resident) {
 	}
 	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true
 	r.k, r.lastSeq = 0, 0
+	r.segments, r.settling = 0, nil
+	p.settlers.remove(r)
 }
 
 // backoff after failures, with jitter.
