@@ -132,6 +132,12 @@ func (p *partition) mayLearn(r *resident) bool {
 
 // stale finds a read that lacks what this process wrote: to go on from it would give numbers away twice.
 func (p *partition) stale(r *resident, st *stored) error {
+	older := actors.Errorf(actors.Unavailable,
+		"the journal gave an older state of %s than this node has seen; its reads must be consistent, and a backup must be "+
+			"restored as a new cluster", r.ref)
+	if st.version < r.baseVersion {
+		return older // no base is ever gone
+	}
 	m, ok := p.remembered.get(r.ref)
 	if !ok {
 		return nil
@@ -144,8 +150,7 @@ func (p *partition) stale(r *resident, st *stored) error {
 	}
 	// A base may only be older if it is gone, which no base ever is; a tail may be gone if it was empty.
 	if st.version < m.base || m.tailKnown && tail < m.tail && tail != 0 {
-		return actors.Errorf(actors.Unavailable,
-			"the journal gave an older state of %s than this node has seen; its reads must be consistent", r.ref)
+		return older
 	}
 	return nil
 }
@@ -234,6 +239,8 @@ func (p *partition) reset(r *resident, generation uint32) {
 	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
 	r.stored = r.version
 	r.foreign, r.fold = false, false
+	r.segments, r.settling = 0, nil
+	p.settlers.remove(r)
 	p.dirty.remove(r)
 	p.unstored.remove(r)
 	for _, w := range r.waits {
@@ -321,7 +328,10 @@ func (p *partition) rename(r *resident) {
 		Now: func() int64 { return p.now.UnixMilli() },
 	}
 	r.tailKnown, r.tailVersion, r.tailEmpty = false, 0, true
+	r.baseVersion = 0 // the name may be one after a backup was restored
 	r.k, r.lastSeq = 0, 0
+	r.segments, r.settling = 0, nil
+	p.settlers.remove(r)
 }
 
 // backoff after failures, with jitter.

@@ -11,6 +11,7 @@ type remembered struct {
 	// last number that it gave to an event.
 	last       uint32
 	k, lastSeq uint64
+	segments   int
 	// base and tail are the versions of the cells, which cannot be older than that.
 	base, tail int64
 	tailKnown  bool

@@ -95,6 +95,9 @@ type Config struct {
 	SealTime time.Duration
 	// ReceiptTime is for how long a member that lost its slot can still hand on what nobody else had. Defaults to 7 days.
 	ReceiptTime time.Duration
+	// Segments is after how many batches with changes of a map its own nested counters' events are folded, 1 to 63. Beyond 64
+	// for one counter they are folded in any case, and a removal that has seen some of them then takes none. Defaults to 32.
+	Segments int
 	// Loads is how many entities of a partition are read at once. Defaults to 8.
 	Loads int
 
@@ -134,7 +137,7 @@ func (c Config) withDefaults() Config {
 		{&c.BatchBytes, 128 << 10}, {&c.EntryBytes, 256 << 10}, {&c.RingBytes, 64 << 20}, {&c.Heartbeats, 3},
 		{&c.Queue, 256}, {&c.Ahead, 4096}, {&c.Parked, 1024}, {&c.Digests, 4096}, {&c.AnswerBytes, 2 << 20},
 		{&c.TailBytes, 32 << 10}, {&c.TailMaxBytes, 512 << 10}, {&c.ChunkBytes, 256 << 10}, {&c.Loads, 8},
-		{&c.SealEpochs, 32}, {&c.PollEntities, 16},
+		{&c.SealEpochs, 32}, {&c.PollEntities, 16}, {&c.Segments, 32},
 	}
 	for _, f := range ints {
 		if *f.v == 0 {
@@ -209,6 +212,7 @@ func (c *Config) validate() error {
 	within("ChunkBytes", c.ChunkBytes, 1, journal.MaxCellBytes/2)
 	within("SealEpochs", c.SealEpochs, 1, 1<<20)
 	within("PollEntities", c.PollEntities, 1, 1<<20)
+	within("Segments", c.Segments, 1, 63)
 	within("Loads", c.Loads, 1, 1<<10)
 	for _, f := range c.durations() {
 		if *f.v < 0 {
@@ -242,6 +246,8 @@ type Observer struct {
 	Folded func(ref actors.Ref, bytes int)
 	// Sealed: the traces of holders of a slot that are gone have been folded into one.
 	Sealed func(ref actors.Ref, slot crdt.Slot, through crdt.Epoch)
+	// Settled: events of counters in a map have been folded, because all members had seen them.
+	Settled func(ref actors.Ref)
 	// Unanswered: an entity was opened before all other members had said what they know of it.
 	Unanswered func(ref actors.Ref, members int)
 	// Pulled: batches that were missing have been asked for. Repaired: entities that differed have been compared.
@@ -282,6 +288,12 @@ func (o *Observer) refused(why string) {
 func (o *Observer) sealed(ref actors.Ref, slot crdt.Slot, through crdt.Epoch) {
 	if o.Sealed != nil {
 		o.Sealed(ref, slot, through)
+	}
+}
+
+func (o *Observer) settled(ref actors.Ref) {
+	if o.Settled != nil {
+		o.Settled(ref)
 	}
 }
 

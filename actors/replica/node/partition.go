@@ -75,6 +75,8 @@ type partition struct {
 	// fences are the slots, and the epochs up to which nothing is taken any more.
 	fences  map[crdt.Slot]crdt.Epoch
 	sealers ordered[*resident]
+	// settlers have events of nested counters that could be folded.
+	settlers ordered[*resident]
 
 	// What is on its way to the journal.
 	unstored ordered[*resident]
@@ -250,6 +252,7 @@ func (p *partition) tick() {
 	p.poll()
 	p.startRounds()
 	p.seal()
+	p.settle()
 	p.startRefresh()
 	p.flush()
 	p.beat()

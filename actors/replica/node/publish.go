@@ -176,4 +176,7 @@ func (p *partition) beat() {
 }
 
 // let notes that what the entity has has left this process.
-func (p *partition) let(r *resident) { r.writer.Pending = r.writer.Last + 1 }
+func (p *partition) let(r *resident) {
+	p.count(r)
+	r.writer.Pending = r.writer.Last + 1
+}

@@ -40,6 +40,12 @@ type resident struct {
 	// catching is what is being written to catch up, sealing what is being sealed.
 	catching *catching
 	sealing  *sealing
+	// segments is how often own events of a map have left this process since they were last folded; settling is the inquiry
+	// whether they can be, settleAt when there may be the next one, after so many that failed.
+	segments  int
+	unsettled int
+	settling  *settling
+	settleAt  time.Time
 	// secured are the slots, and the epochs up to which the journal has all that we know of what they wrote. securing waits
 	// for a load to begin; then for its comparison; then for a base.
 	secured, securing, comparing, writing map[crdt.Slot]crdt.Epoch
@@ -164,7 +170,7 @@ func (p *partition) activate(ref actors.Ref, o *opener) {
 	p.byHash[r.hash] = r
 	p.rename(r)
 	if m, ok := p.remembered.get(ref); ok {
-		r.k, r.lastSeq = m.k, m.lastSeq
+		r.k, r.lastSeq, r.segments = m.k, m.lastSeq, m.segments
 	}
 	p.needLoad(r, 0)
 }
@@ -262,7 +268,7 @@ func (p *partition) clean(r *resident) bool {
 // evictable is stricter: nothing is under way that would come to nothing.
 func (p *partition) evictable(r *resident) bool {
 	return p.clean(r) && r.handle == nil && r.opener == nil && len(r.waits) == 0 && len(r.parked) == 0 &&
-		len(r.fetches) == 0 && !r.behind && r.sealing == nil && !r.fold && r.loadAt.IsZero() && !r.tailStale
+		len(r.fetches) == 0 && !r.behind && r.sealing == nil && r.settling == nil && !r.fold && r.loadAt.IsZero() && !r.tailStale
 }
 
 // evict lets entities go that have been idle for long.
@@ -294,7 +300,7 @@ func (p *partition) evictOne() bool {
 func (p *partition) drop(r *resident) {
 	if r.phase == phaseLive {
 		p.remembered.put(r.ref, remembered{
-			last: r.writer.Last, k: r.k, lastSeq: r.lastSeq, base: r.baseVersion, tail: r.tailVersion, tailKnown: r.tailKnown,
+			last: r.writer.Last, k: r.k, lastSeq: r.lastSeq, segments: r.segments, base: r.baseVersion, tail: r.tailVersion, tailKnown: r.tailKnown,
 		})
 		if r.tailKnown && r.tailEmpty && r.tailVersion > 0 && p.at.writable() {
 			p.out.removes = append(p.out.removes, cellName{tailKey(r.ref, p.at.Self.Slot), r.tailVersion})
@@ -313,6 +319,7 @@ func (p *partition) drop(r *resident) {
 	p.fetchers.remove(r)
 	p.durable.remove(r)
 	p.sealers.remove(r)
+	p.settlers.remove(r)
 	for _, e := range r.parked {
 		p.unhold(e.origin, e.seq)
 	}

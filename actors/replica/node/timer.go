@@ -32,6 +32,13 @@ func (p *partition) next() time.Time {
 	for r := range p.sealers.each() {
 		by(later(r.sealing.at, p.now))
 	}
+	for r := range p.settlers.each() {
+		if s := r.settling; s != nil {
+			by(s.deadline)
+		} else if r.version == r.stored && r.phase == phaseLive && !r.behind && p.at.writable() {
+			by(later(r.settleAt, p.now))
+		}
+	}
 	for r := range p.fetchers.each() {
 		if !r.fetching {
 			by(r.fetchAt)
