@@ -39,7 +39,7 @@ func cpu(t *testing.T) time.Duration {
 func onOneProcessor(t *testing.T) (slower func() float64) {
 	t.Helper()
 	switch {
-	case raceDetector:
+	case node.RaceDetector:
 		t.Skip("the race detector slows the code down")
 	case testing.Short():
 		t.Skip("gates take seconds")

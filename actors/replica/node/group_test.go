@@ -4,13 +4,13 @@ import (
 	"testing"
 
 	"github.com/dapr-entities/entities/actors/journal"
-	"github.com/dapr-entities/entities/actors/journal/memory"
+	journalmemory "github.com/dapr-entities/entities/actors/journal/memory"
 )
 
 // What one group keeps another one does not see, though both use the same cells.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	cells, ctx := memory.Open(), t.Context()
+	cells, ctx := journalmemory.Open(), t.Context()
 	one, two := inGroup(cells, "one"), inGroup(cells, "two")
 	results, err := one.PutEach(ctx, []journal.Cell{{Key: "ent/a", Value: []byte("1")}, {Key: "ent/b", Value: []byte("2")}})
 	if err != nil || results[0].Err != nil || results[1].Err != nil {
