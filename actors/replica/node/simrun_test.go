@@ -54,6 +54,13 @@ func simulate(t testing.TB, seed uint64) *sim {
 	}
 	s.heal(h, places)
 	s.runFor(40 * time.Second)
+	// Whoever heard of a deletion only now has let go.
+	for _, n := range s.live() {
+		for _, name := range simNames {
+			n.user.open(name)
+		}
+	}
+	s.runFor(5 * time.Second)
 	s.reckon(t, h)
 	if len(h.problems) > 0 {
 		for _, p := range h.problems[:min(len(h.problems), 10)] {
