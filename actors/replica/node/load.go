@@ -77,6 +77,9 @@ func (p *partition) loaded(r *resident, st *stored, err error) {
 	if err == nil {
 		err = p.stale(r, st)
 	}
+	if err == nil && r.phase == phaseLive && p.forgets(r, st.base) {
+		p.setAside(r)
+	}
 	catchingUp := r.behind
 	switch {
 	case err != nil:

@@ -217,6 +217,10 @@ func (p *partition) takeEntry(r *resident, e parkedEntry) {
 		return
 	}
 	d, err := crdt.DecodeDelta(e.entry.delta, p.config.Limits)
+	if err == nil && p.forgets(r, d) {
+		p.setAside(r)
+		return
+	}
 	if err == nil {
 		var news bool
 		if news, err = p.join(r, d); news {

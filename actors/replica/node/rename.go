@@ -42,6 +42,34 @@ func (p *partition) renamed(was identity) {
 	}
 }
 
+// forgets reports whether to join a delta would make an entity forget what only this process has: it seals an epoch under
+// which the process wrote, and which is not sealed here yet. That the process wrote under it is known before it has caught
+// up, and may be known only then: it can become a member after the sealer had asked everybody.
+func (p *partition) forgets(r *resident, d *crdt.Delta) bool {
+	if d == nil || d.Generation() != r.state.Generation() {
+		return false
+	}
+	forgets := func(id identity) bool {
+		return d.Seals(id.slot, id.epoch) && slices.Contains(r.state.Epochs(), crdt.Member{Slot: id.slot, Epoch: id.epoch})
+	}
+	return slices.ContainsFunc(p.past, forgets) || p.at.Valid != nil && forgets(identityOf(p.at.Self))
+}
+
+// setAside takes an entity out until it has caught up with the journal once more, where the receipt of the seal is.
+func (p *partition) setAside(r *resident) {
+	if r.behind {
+		return
+	}
+	r.behind = true
+	p.waiting.add(r)
+	for _, w := range r.waits {
+		w.seq, w.published = 0, false
+	}
+	if p.at.Valid != nil {
+		p.needLoad(r, 0)
+	}
+}
+
 // catching is what a process that comes back adds to the base.
 type catching struct {
 	state  *crdt.Entity

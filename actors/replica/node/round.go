@@ -248,6 +248,10 @@ func (p *partition) takeItems(items []item, give *[]item) {
 		}
 		if len(it.delta) > 0 {
 			d, err := crdt.DecodeDelta(it.delta, p.config.Limits)
+			if err == nil && p.forgets(r, d) {
+				p.setAside(r)
+				continue
+			}
 			if err == nil {
 				var news bool
 				if news, err = p.join(r, d); news {
