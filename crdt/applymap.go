@@ -3,6 +3,7 @@ package crdt
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 func (a *apply) omap(m *omap, u *Update, b *body, depth int) error {
@@ -55,15 +56,7 @@ func (a *apply) removeKey(m *omap, k Key, b *body) {
 
 // removed says whether this update removes a key before it changes or puts anything.
 func removed(u *Update, k Key) bool {
-	if u.Cleared {
-		return true
-	}
-	for i := range u.Removed {
-		if u.Removed[i] == k {
-			return true
-		}
-	}
-	return false
+	return u.Cleared || slices.Contains(u.Removed, k)
 }
 
 func checkEntry(c *Entry) error {

@@ -63,10 +63,10 @@ type entryBody struct {
 }
 
 func (e *elem) addKeep(d Dot) {
-	switch {
-	case e.keep == 0:
+	switch e.keep {
+	case 0:
 		e.keep = d
-	case e.keep == d:
+	case d:
 	default:
 		if e.more == nil {
 			e.more = &moreDots{}
@@ -79,10 +79,10 @@ func (e *elem) addKeep(d Dot) {
 }
 
 func (e *elem) addKill(d Dot) {
-	switch {
-	case e.kill == 0:
+	switch e.kill {
+	case 0:
 		e.kill = d
-	case e.kill == d:
+	case d:
 	default:
 		if e.more == nil {
 			e.more = &moreDots{}

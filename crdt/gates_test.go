@@ -28,17 +28,17 @@ type round func() time.Duration
 
 // best of interleaved rounds, per operation.
 func best(rounds, ops int, all ...round) []float64 {
-	min := make([]float64, len(all))
+	least := make([]float64, len(all))
 	runtime.GC()
 	for n := range rounds {
 		for i, f := range all {
 			took := float64(f()) / float64(ops)
-			if n == 0 || took < min[i] {
-				min[i] = took
+			if n == 0 || took < least[i] {
+				least[i] = took
 			}
 		}
 	}
-	return min
+	return least
 }
 
 func timed(f func()) time.Duration {
@@ -165,10 +165,10 @@ func TestGateORSetLocalAdd(t *testing.T) {
 			return took
 		}
 	}
-	min := best(60, batch, p.insert, add(nil), add(&scratch))
-	within(t, "adding an element whose delta is kept", min[1]/min[0], 2.5, "inserts into a plain map")
-	within(t, "adding an element whose delta is joined to others", min[2]/min[0], 2.5, "inserts into a plain map")
-	t.Logf("an insert into a plain map: %.4g ns", min[0])
+	least := best(60, batch, p.insert, add(nil), add(&scratch))
+	within(t, "adding an element whose delta is kept", least[1]/least[0], 2.5, "inserts into a plain map")
+	within(t, "adding an element whose delta is joined to others", least[2]/least[0], 2.5, "inserts into a plain map")
+	t.Logf("an insert into a plain map: %.4g ns", least[0])
 
 	for _, s := range []*Scratch{nil, &scratch} {
 		w.Scratch = s
@@ -233,13 +233,13 @@ func TestGateORSetDeltaMerge(t *testing.T) {
 	_, fewArrive, fewDecoded := mergeOne(t, keys[:few], fresh)
 	e, arrive, decoded := mergeOne(t, keys[:benchSize], fresh)
 	_, manyArrive, manyDecoded := mergeOne(t, keys[:many], fresh)
-	min := best(60, ops, p.insert, arrive, decoded, fewArrive, manyArrive, fewDecoded, manyDecoded, small.insert)
-	within(t, "merging a delta of one element", min[2]/min[0], 4, "inserts into a plain map")
-	within(t, "decoding and merging it", min[1]/min[0], 4, "inserts into a plain map")
-	within(t, "the same with 999,000 elements rather than 100", min[4]/min[3], 2, "times as long")
+	least := best(60, ops, p.insert, arrive, decoded, fewArrive, manyArrive, fewDecoded, manyDecoded, small.insert)
+	within(t, "merging a delta of one element", least[2]/least[0], 4, "inserts into a plain map")
+	within(t, "decoding and merging it", least[1]/least[0], 4, "inserts into a plain map")
+	within(t, "the same with 999,000 elements rather than 100", least[4]/least[3], 2, "times as long")
 	// What is left is the processor's cache, which a plain map misses more often still.
 	t.Logf("with 100, 100,000, 999,000 elements: merging a delta takes %.3g, %.3g, %.3g ns, with decoding %.3g, %.3g, %.3g ns; an insert into a plain map of 100 and 100,000 %.3g, %.3g ns",
-		min[5], min[2], min[6], min[3], min[1], min[4], min[7], min[0])
+		least[5], least[2], least[6], least[3], least[1], least[4], least[7], least[0])
 
 	// The same change as a full state.
 	other := New(0)
@@ -253,7 +253,7 @@ func TestGateORSetDeltaMerge(t *testing.T) {
 		joined(t, other, applied(t, e, w, &Update{Kind: ORSet, Removed: one}))
 		return took
 	})
-	within(t, "merging a delta rather than the full state", min[2]/full[0], 1.0/1000, "times as long")
+	within(t, "merging a delta rather than the full state", least[2]/full[0], 1.0/1000, "times as long")
 }
 
 func TestGateFullMergeOfEqualStates(t *testing.T) {
@@ -265,7 +265,7 @@ func TestGateFullMergeOfEqualStates(t *testing.T) {
 	other := New(0)
 	joined(t, other, full)
 	var equal bool
-	min := best(20, 1, p.pair,
+	least := best(20, 1, p.pair,
 		func() time.Duration {
 			return timed(func() {
 				if joined(t, e, full) {
@@ -276,9 +276,9 @@ func TestGateFullMergeOfEqualStates(t *testing.T) {
 		func() time.Duration {
 			return timed(func() { equal = e.Digest() == other.Digest() })
 		})
-	slow := slower(min[0] / batch)
-	within(t, "merging an equal state, for each element", min[1]/benchSize, 10*slow, "ns")
-	within(t, "seeing by the digests that nothing is to be merged", min[2], 2000*slow, "ns")
+	slow := slower(least[0] / batch)
+	within(t, "merging an equal state, for each element", least[1]/benchSize, 10*slow, "ns")
+	within(t, "seeing by the digests that nothing is to be merged", least[2], 2000*slow, "ns")
 	if !equal {
 		t.Error("equal states have different digests")
 	}
@@ -341,7 +341,7 @@ func TestGateEncodeAndDecode(t *testing.T) {
 	full := e.Full()
 	encoded := full.AppendBinary(nil)
 	buf := make([]byte, 0, len(encoded))
-	min := best(15, 1, p.pair,
+	least := best(15, 1, p.pair,
 		func() time.Duration { return timed(func() { buf = full.AppendBinary(buf[:0]) }) },
 		func() time.Duration {
 			return timed(func() {
@@ -350,9 +350,9 @@ func TestGateEncodeAndDecode(t *testing.T) {
 				}
 			})
 		})
-	slow := slower(min[0] / batch)
-	within(t, "encoding an element", min[1]/benchSize, 150*slow, "ns")
-	within(t, "decoding an element", min[2]/benchSize, 120*slow, "ns")
+	slow := slower(least[0] / batch)
+	within(t, "encoding an element", least[1]/benchSize, 150*slow, "ns")
+	within(t, "decoding an element", least[2]/benchSize, 120*slow, "ns")
 }
 
 func TestGateValueDelta(t *testing.T) {
@@ -378,7 +378,7 @@ func TestGateValueDelta(t *testing.T) {
 			}
 		})
 	}
-	min := best(30, batch, p.pair, func() (took time.Duration) {
+	least := best(30, batch, p.pair, func() (took time.Duration) {
 		keys := fresh.take()
 		for i := range keys {
 			add.Added, remove.Removed = keys[i:i+1], keys[i:i+1]
@@ -387,7 +387,7 @@ func TestGateValueDelta(t *testing.T) {
 		}
 		return took
 	})
-	within(t, "the value delta of one element of 100,000", min[1], 2000*slower(min[0]), "ns")
+	within(t, "the value delta of one element of 100,000", least[1], 2000*slower(least[0]), "ns")
 }
 
 func TestGateCounterIncrement(t *testing.T) {
@@ -397,14 +397,14 @@ func TestGateCounterIncrement(t *testing.T) {
 	for _, k := range []Kind{GCounter, PNCounter} {
 		e, w := New(0), &Writer{Slot: 1, Epoch: 1, Scratch: new(Scratch)}
 		u := &Update{Kind: k, Increment: 1, Change: 1}
-		min := best(40, batch, p.pair, func() time.Duration {
+		least := best(40, batch, p.pair, func() time.Duration {
 			return timed(func() {
 				for range batch {
 					applied(t, e, w, u)
 				}
 			})
 		})
-		within(t, "an increment of a "+k.String(), min[1], 50*slower(min[0]), "ns")
+		within(t, "an increment of a "+k.String(), least[1], 50*slower(least[0]), "ns")
 		within(t, "its allocations", testing.AllocsPerRun(batch, func() { applied(t, e, w, u) }), 0, "")
 		w.Scratch = nil
 		within(t, "its allocations if the delta is kept", testing.AllocsPerRun(batch, func() { applied(t, e, w, u) }), 1, "")

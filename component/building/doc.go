@@ -21,5 +21,6 @@
 // A key is the stream state/entities of the journal with the key as its id: a name that no service can have. Setting a
 // key appends the event "set", deleting it the event "deleted", and the ETag is the sequence of the last event. Writes
 // without a condition append wherever the stream is; those with an ETag or first-write expect the sequence that was
-// read. There is no expiry: a request for it is refused.
+// read. When a value expires stands in the type URL of its event; nothing is written when it does. So a key's past can be
+// read: every event is a version, and what an answer is made of depends on the events up to it alone.
 package building

@@ -18,12 +18,19 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest"
 	"github.com/dapr-entities/entities/actors/journal/memory"
+	"github.com/dapr-entities/entities/actors/journal/postgres"
 	"github.com/dapr-entities/entities/actors/journal/sqlite"
 	"github.com/dapr-entities/entities/component/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The PostgreSQL that tests share ends with the process.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest.(*Server).Restart.func1"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"))
+}
 
 // rig is a server on a real socket and a connection to it, such as a sidecar makes.
 type rig struct {
@@ -158,7 +165,7 @@ func waitFor(t testing.TB, done func() bool) {
 	}
 }
 
-// onEach runs a test on each back end that needs no server.
+// onEach runs a test on each back end.
 func onEach(t *testing.T, test func(t *testing.T, j Journal)) {
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) {
@@ -168,6 +175,15 @@ func onEach(t *testing.T, test func(t *testing.T, j Journal)) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		j, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "entities.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { j.Close() })
+		test(t, j)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		j, err := postgres.Open(t.Context(), postgres.Config{URL: postgrestest.URL(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,14 +1,14 @@
 package building
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/dapr/components-contrib/state"
 	components "github.com/dapr/dapr/pkg/proto/components/v1"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dapr-entities/entities/actors"
@@ -49,12 +49,14 @@ func (s *stateStore) Ping(context.Context, *components.PingRequest) (*components
 	return &components.PingResponse{}, nil
 }
 
-// Features lists what an actor state store needs.
+// Features lists what an actor state store needs, and expiry.
 func (s *stateStore) Features(ctx context.Context, _ *components.FeaturesRequest) (*components.FeaturesResponse, error) {
 	if _, err := s.server.instances.get(ctx, stateType); err != nil {
 		return nil, stateStatus(err)
 	}
-	return &components.FeaturesResponse{Features: []string{string(state.FeatureETag), string(state.FeatureTransactional)}}, nil
+	return &components.FeaturesResponse{Features: []string{
+		string(state.FeatureETag), string(state.FeatureTransactional), string(state.FeatureTTL),
+	}}, nil
 }
 
 // MultiMaxSize is MaxTransaction.
@@ -65,7 +67,8 @@ func (s *stateStore) MultiMaxSize(ctx context.Context, _ *components.MultiMaxSiz
 	return &components.MultiMaxSizeResponse{MaxSize: MaxTransaction}, nil
 }
 
-// Get returns the value of a key, nothing at all if there is none.
+// Get returns the value of a key, nothing at all if there is none. By its metadata it returns a value of the past, or the
+// list of versions.
 func (s *stateStore) Get(ctx context.Context, r *components.GetRequest) (*components.GetResponse, error) {
 	resp, err := s.get(ctx, r)
 	if err != nil {
@@ -75,22 +78,38 @@ func (s *stateStore) Get(ctx context.Context, r *components.GetRequest) (*compon
 }
 
 func (s *stateStore) get(ctx context.Context, r *components.GetRequest) (*components.GetResponse, error) {
-	j, limit, err := s.open(ctx)
+	j, component, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	limit := component.room()
 	if err := validateKey(r.GetKey()); err != nil {
 		return nil, err
+	}
+	resp, err := getKey(ctx, j, r, limit)
+	if err != nil {
+		return nil, err
+	}
+	return resp, fits(resp, limit, fmt.Sprintf("the value of %q", cut(r.GetKey())), "store it in parts")
+}
+
+func getKey(ctx context.Context, j Journal, r *components.GetRequest, limit int64) (*components.GetResponse, error) {
+	q, err := ask(r.GetMetadata(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if q.past() {
+		return q.answer(ctx, j, r.GetKey(), limit)
 	}
 	last, err := j.Last(ctx, []actors.Ref{stateRef(r.GetKey())})
 	if err != nil {
 		return nil, journalError(fmt.Sprintf("get %q", cut(r.GetKey())), err)
 	}
 	resp := &components.GetResponse{}
-	if e := last[0]; exists(e) {
-		resp.Data, resp.Etag, resp.ContentType = e.Payload.Data, etagOf(e), e.Payload.ContentType
+	if e := last[0]; exists(e, time.Now()) {
+		fillValue(resp, e)
 	}
-	return resp, fits(resp, limit, fmt.Sprintf("the value of %q", cut(r.GetKey())), "store it in parts")
+	return resp, nil
 }
 
 // BulkGet returns an item for every key. One that does not fit into the answer says so in its error, and the others are
@@ -104,25 +123,40 @@ func (s *stateStore) BulkGet(ctx context.Context, r *components.BulkGetRequest) 
 }
 
 func (s *stateStore) bulkGet(ctx context.Context, r *components.BulkGetRequest) (*components.BulkGetResponse, error) {
-	j, limit, err := s.open(ctx)
+	j, component, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	limit := component.room()
 	resp := &components.BulkGetResponse{}
 	var refs []actors.Ref
-	var items []*components.BulkStateItem
+	var items, past []*components.BulkStateItem
+	var questions []question // of past
 	for _, i := range r.GetItems() {
 		item := &components.BulkStateItem{Key: i.GetKey()}
 		resp.Items = append(resp.Items, item)
-		if err := validateKey(i.GetKey()); err != nil {
+		q, err := ask(i.GetMetadata(), time.Now())
+		if err = cmp.Or(validateKey(i.GetKey()), err); err != nil {
 			item.Error = err.Error()
+			continue
+		}
+		if q.past() {
+			past, questions = append(past, item), append(questions, q)
 			continue
 		}
 		refs, items = append(refs, stateRef(i.GetKey())), append(items, item)
 	}
 	// Room for an error text in every item comes off first.
 	const refusal = "this key does not fit into the answer together with those before it; ask for fewer keys at once"
-	size := int64(proto.Size(resp)) + int64(len(items)*(len(refusal)+16))
+	size := int64(proto.Size(resp)) + int64((len(items)+len(past))*(len(refusal)+16))
+	put := func(item *components.BulkStateItem, r *components.GetResponse) {
+		if n := int64(proto.Size(r) + 16); size+n <= limit {
+			size += n
+			item.Data, item.Etag, item.ContentType, item.Metadata = r.Data, r.Etag, r.ContentType, r.Metadata
+		} else {
+			item.Error = refusal
+		}
+	}
 	for from := 0; from < len(refs); from += bulk {
 		to := min(from+bulk, len(refs))
 		last, err := j.Last(ctx, refs[from:to])
@@ -130,20 +164,23 @@ func (s *stateStore) bulkGet(ctx context.Context, r *components.BulkGetRequest) 
 			return nil, journalError(fmt.Sprintf("get %d keys", len(refs)), err)
 		}
 		for i, e := range last {
-			if !exists(e) {
-				continue
+			if exists(e, time.Now()) {
+				r := &components.GetResponse{}
+				fillValue(r, e)
+				put(items[from+i], r)
 			}
-			item := items[from+i]
-			n := int64(len(e.Payload.Data) + len(e.Payload.ContentType) + 64)
-			if size+n > limit {
-				item.Error = refusal
-				continue
-			}
-			size += n
-			item.Data, item.Etag, item.ContentType = e.Payload.Data, etagOf(e), e.Payload.ContentType
 		}
 	}
-	return resp, fits(resp, limit, fmt.Sprintf("an answer about %d keys", len(refs)), "ask for fewer keys at once")
+	for i, q := range questions {
+		r, err := q.answer(ctx, j, past[i].GetKey(), limit)
+		if err != nil { // the question may be wrong for this key only
+			past[i].Error = err.Error()
+			size += int64(len(past[i].Error))
+			continue
+		}
+		put(past[i], r)
+	}
+	return resp, fits(resp, limit, fmt.Sprintf("an answer about %d keys", len(resp.GetItems())), "ask for fewer keys at once")
 }
 
 // Set sets one key.
@@ -202,8 +239,8 @@ func (s *stateStore) Transact(ctx context.Context, r *components.TransactionalSt
 			return nil, stateStatus(actors.Errorf(actors.InvalidArgument, "operation %d of the transaction neither sets nor deletes", i+1))
 		}
 	}
-	if len(ops) > 0 {
-		ops[0].metadata = append(ops[0].metadata, r.GetMetadata())
+	for i := range ops {
+		ops[i].metadata = append(ops[i].metadata, r.GetMetadata())
 	}
 	if err := s.write(ctx, true, ops...); err != nil {
 		return nil, stateStatus(err)
@@ -211,126 +248,42 @@ func (s *stateStore) Transact(ctx context.Context, r *components.TransactionalSt
 	return &components.TransactionalStateResponse{}, nil
 }
 
-// request is a set or a delete as it came in.
-type request struct {
-	op
-	etag     *components.Etag
-	options  *components.StateOptions
-	metadata []map[string]string
-}
-
-func set(r *components.SetRequest) request {
-	contentType := r.GetContentType()
-	if contentType == "" { // the sidecar keeps it in the metadata
-		contentType = lookup(r.GetMetadata(), "contentType")
-	}
-	return request{
-		op:   op{key: r.GetKey(), data: r.GetValue(), contentType: contentType},
-		etag: r.GetEtag(), options: r.GetOptions(), metadata: []map[string]string{r.GetMetadata()},
-	}
-}
-
-func deletion(r *components.DeleteRequest) request {
-	return request{
-		op:   op{key: r.GetKey(), delete: true},
-		etag: r.GetEtag(), options: r.GetOptions(), metadata: []map[string]string{r.GetMetadata()},
-	}
-}
-
 // write validates the requests, all of them before any is carried out, and carries them out.
 func (s *stateStore) write(ctx context.Context, whole bool, requests ...request) error {
-	j, limit, err := s.open(ctx)
+	j, component, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
+	now := time.Now()
 	ops := make([]op, len(requests))
 	for i := range requests {
-		if err := requests[i].validate(limit); err != nil {
+		if err := requests[i].validate(component.room(), now); err != nil {
 			return err
 		}
+		requests[i].context.Caller = component.config.AppID // the sidecar's; it does not say who called it
 		ops[i] = requests[i].op
 	}
 	return (&writing{journal: j, whole: whole, writes: group(ops)}).run(ctx)
 }
 
-func (r *request) validate(limit int64) error {
-	if err := validateKey(r.key); err != nil {
-		return err
-	}
-	for _, m := range r.metadata {
-		if ttl := lookup(m, "ttlInSeconds"); ttl != "" && ttl != "-1" {
-			return actors.Errorf(actors.InvalidArgument,
-				"%q has the metadata ttlInSeconds, and this store has no expiry; leave it out and delete the key in time", cut(r.key))
-		}
-	}
-	if n := int64(len(r.data) + len(r.contentType) + overhead); n > limit {
-		return actors.Errorf(actors.ResourceExhausted, "the value of %q has %d bytes, and the sidecar could not read back more than %d; store it in parts",
-			cut(r.key), len(r.data), limit-overhead)
-	}
-	switch text := r.etag.GetValue(); {
-	case text != "":
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 1 || strconv.FormatInt(n, 10) != text {
-			return &etagError{codes.InvalidArgument, fmt.Sprintf("the ETag %q of %q is none of this store's, which are whole numbers from 1", cut(text), cut(r.key))}
-		}
-		r.expects = n
-	case r.options.GetConcurrency() == components.StateOptions_CONCURRENCY_FIRST_WRITE && !r.delete:
-		r.fresh = true
-	}
-	return nil
-}
-
-// open finds the journal for a request, and the limit for its answer.
-func (s *stateStore) open(ctx context.Context) (Journal, int64, error) {
+// open finds the journal for a request, and the component that it is for.
+func (s *stateStore) open(ctx context.Context) (Journal, *instance, error) {
 	i, err := s.server.instances.get(ctx, stateType)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	r := s.server.runtime.Load()
 	if r == nil || r.Journal == nil {
-		return nil, 0, actors.Errorf(actors.Unavailable, "the journal is not open yet; try again")
+		return nil, nil, actors.Errorf(actors.Unavailable, "the journal is not open yet; try again")
 	}
-	return r.Journal, min(i.config.MaxReply, maxResponse), nil
+	return r.Journal, i, nil
 }
+
+// room is what an answer, and therefore a value, may take.
+func (i *instance) room() int64 { return min(i.config.MaxReply, maxResponse) }
 
 func stateRef(key string) actors.Ref { return actors.Ref{Service: StateService, ID: key} }
 
-// validateKey: gRPC lets only UTF-8 through, and Postgres everything of it but NUL.
-func validateKey(key string) error {
-	switch {
-	case key == "":
-		return actors.Errorf(actors.InvalidArgument, "the key is empty")
-	case len(key) > MaxKeyBytes:
-		return actors.Errorf(actors.InvalidArgument, "the key %q has %d bytes; at most %d are allowed, with what the sidecar puts before it", cut(key), len(key), MaxKeyBytes)
-	case strings.ContainsRune(key, 0):
-		return actors.Errorf(actors.InvalidArgument, "the key %q contains a NUL", cut(key))
-	}
-	return nil
-}
-
-func exists(e journal.Event) bool { return e.Sequence > 0 && e.Name != eventDeleted }
-
 func etagOf(e journal.Event) *components.Etag {
 	return &components.Etag{Value: strconv.FormatInt(e.Sequence, 10)}
-}
-
-// lookup finds a metadata item without regard to case.
-func lookup(m map[string]string, key string) string {
-	if v, ok := m[key]; ok {
-		return v
-	}
-	for k, v := range m {
-		if strings.EqualFold(k, key) {
-			return v
-		}
-	}
-	return ""
-}
-
-// cut bounds what an error quotes.
-func cut(s string) string {
-	if len(s) <= 80 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:80], "") + "…"
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	components "github.com/dapr/dapr/pkg/proto/components/v1"
 	"github.com/google/go-cmp/cmp"
@@ -117,7 +118,7 @@ func TestFeatures(t *testing.T) {
 	t.Parallel()
 	r := store(t, nil, map[string]string{"actorStateStore": "true"})
 	f, err := r.state.Features(r.ctx, &components.FeaturesRequest{})
-	if err != nil || !slices.Equal(f.GetFeatures(), []string{"ETAG", "TRANSACTIONAL"}) {
+	if err != nil || !slices.Equal(f.GetFeatures(), []string{"ETAG", "TRANSACTIONAL", "TTL"}) {
 		t.Errorf("%v, %v", f, err)
 	}
 	if m, err := r.state.MultiMaxSize(r.ctx, &components.MultiMaxSizeRequest{}); err != nil || m.GetMaxSize() != MaxTransaction {
@@ -253,7 +254,7 @@ func testTransact(t *testing.T, j Journal) {
 	wantCode(t, r.transact(setOp("a", "x", nil), setOp("", "x", nil)), codes.InvalidArgument)
 	wantCode(t, r.transact(setOp("a", "x", nil), &components.TransactionalStateOperation{}), codes.InvalidArgument)
 	_, err := r.state.Transact(r.ctx, &components.TransactionalStateRequest{
-		Operations: []*components.TransactionalStateOperation{setOp("a", "x", nil)}, Metadata: map[string]string{"ttlInSeconds": "5"},
+		Operations: []*components.TransactionalStateOperation{setOp("a", "x", nil)}, Metadata: map[string]string{"ttlInSeconds": "soon"},
 	})
 	wantCode(t, err, codes.InvalidArgument)
 	r.want(t, "a", "3@4")
@@ -289,7 +290,10 @@ func testStateLimits(t *testing.T, j Journal) {
 		}
 		r.want(t, key, "x@1")
 	}
-	for value, code := range map[string]codes.Code{"5": codes.InvalidArgument, "0": codes.InvalidArgument, "x": codes.InvalidArgument, "-1": codes.OK, "": codes.OK} {
+	for value, code := range map[string]codes.Code{
+		"5": codes.OK, "2147483647": codes.OK, "0": codes.OK, "-1": codes.OK, "": codes.OK,
+		"x": codes.InvalidArgument, "-2": codes.InvalidArgument, "2147483648": codes.InvalidArgument, "1.5": codes.InvalidArgument,
+	} {
 		_, err := r.state.Set(r.ctx, &components.SetRequest{Key: "ttl", Metadata: map[string]string{"TTLInSeconds": value}})
 		wantCode(t, err, code)
 	}
@@ -470,14 +474,14 @@ func FuzzSet(f *testing.F) {
 		if del {
 			q = deletion(&components.DeleteRequest{Key: key, Etag: etag(tag), Options: o, Metadata: metadata})
 		}
-		err := q.validate(maxResponse)
+		err := q.validate(maxResponse, time.Now())
 		if err != nil {
 			if code := status.Code(stateStatus(err)); code != codes.InvalidArgument && code != codes.ResourceExhausted {
 				t.Errorf("%v", err)
 			}
 			return
 		}
-		if q.expects > 0 && strconv.FormatInt(q.expects, 10) != tag || q.expects > 0 && q.fresh || ttl != "" && ttl != "-1" {
+		if q.expects > 0 && strconv.FormatInt(q.expects, 10) != tag || q.expects > 0 && q.fresh || del && !q.expires.IsZero() || ttl == "" && !q.expires.IsZero() {
 			t.Errorf("%+v", q)
 		}
 		err = (&writing{journal: r.runtime.Load().Journal, writes: group([]op{q.op})}).run(context.Background())

@@ -17,8 +17,6 @@ import (
 const (
 	eventSet     = "set"
 	eventDeleted = "deleted"
-	// valueType is the type URL of a state value, whose type nobody knows.
-	valueType = "state.entities/value"
 )
 
 // op sets or deletes a key.
@@ -27,6 +25,8 @@ type op struct {
 	delete      bool
 	data        []byte
 	contentType string
+	expires     time.Time // zero if it does not
+	context     journal.Context
 	// expects is the sequence at which the key must exist, 0 if it need not.
 	expects int64
 	// fresh: the key must not exist.
@@ -75,10 +75,10 @@ func (w *write) look() bool {
 	return false
 }
 
-// plan decides the events, given the last one. A delete of what is not there makes none.
-func (w *write) plan(last journal.Event) error {
+// plan decides the events, given the last one and the time. A delete of what is not there makes none.
+func (w *write) plan(last journal.Event, now time.Time) error {
 	w.events, w.expected = nil, journal.AnySequence
-	sequence, there := last.Sequence, exists(last)
+	sequence, there := last.Sequence, exists(last, now)
 	for i := range w.ops {
 		o := &w.ops[i]
 		if o.conditional() {
@@ -94,10 +94,11 @@ func (w *write) plan(last journal.Event) error {
 		case o.delete && !there:
 			continue
 		}
-		e := journal.Event{Name: eventSet, Payload: actors.Payload{TypeURL: valueType, ContentType: o.contentType, Data: o.data}}
+		e := journal.Event{Name: eventSet, Payload: actors.Payload{TypeURL: typeOf(o.expires), ContentType: o.contentType, Data: o.data}}
 		if o.delete {
 			e = journal.Event{Name: eventDeleted, Payload: actors.Payload{TypeURL: valueType}}
 		}
+		e.Context = o.context
 		w.events = append(w.events, e)
 		sequence, there = sequence+1, !o.delete
 	}
@@ -168,11 +169,12 @@ func (g *writing) failure() error {
 func (g *writing) prepare(ctx context.Context, writes []*write) error {
 	var refs []actors.Ref
 	var asking []*write
+	now := time.Now()
 	for _, w := range writes {
 		if w.look() {
 			refs, asking = append(refs, w.ref), append(asking, w)
 		} else {
-			w.err = w.plan(journal.Event{})
+			w.err = w.plan(journal.Event{}, now)
 		}
 	}
 	for from := 0; from < len(refs); from += bulk {
@@ -182,7 +184,7 @@ func (g *writing) prepare(ctx context.Context, writes []*write) error {
 			return journalError(fmt.Sprintf("write %q", cut(refs[0].ID)), err)
 		}
 		for i, w := range asking[from:to] {
-			w.err = w.plan(last[i])
+			w.err = w.plan(last[i], now)
 			w.done = w.err == nil && len(w.events) == 0
 		}
 	}

@@ -12,21 +12,21 @@ func TestWatcherComparesStreamsWithReplies(t *testing.T) {
 	t.Parallel()
 
 	w, began := &watcher{}, time.Now()
-	after := func(n time.Duration) time.Time { return began.Add(n * time.Millisecond) }
+	after := func(n time.Duration) time.Time { return began.Add(n) }
 
-	w.replied(1, after(0)) // before anything counts
+	w.replied(1, after(0*time.Millisecond)) // before anything counts
 	w.count(true)
-	w.show(1, after(5))
-	w.replied(2, after(10))
-	w.replied(4, after(11))
-	w.show(3, after(20)) // 2, after 10 ms
-	w.replied(3, after(25))
+	w.show(1, after(5*time.Millisecond))
+	w.replied(2, after(10*time.Millisecond))
+	w.replied(4, after(11*time.Millisecond))
+	w.show(3, after(20*time.Millisecond)) // 2, after 10 ms
+	w.replied(3, after(25*time.Millisecond))
 
 	if err := w.behind(); err == nil || !strings.Contains(err.Error(), "shows 3 knocks, and 4") {
 		t.Errorf("the stream has not shown the last write, but: %v", err)
 	}
 
-	w.show(4, after(41)) // 30 ms after its reply
+	w.show(4, after(41*time.Millisecond)) // 30 ms after its reply
 
 	if err := w.behind(); err != nil {
 		t.Error(err)

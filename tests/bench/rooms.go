@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -110,9 +111,7 @@ func (s *stage) startRooms(ctx context.Context, name string, redis bool) (*rooms
 
 func with(all map[string]string, key, value string) map[string]string {
 	made := map[string]string{key: value}
-	for k, v := range all {
-		made[k] = v
-	}
+	maps.Copy(made, all)
 
 	return made
 }

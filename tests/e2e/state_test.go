@@ -110,11 +110,76 @@ func TestStateStore(t *testing.T) {
 	for name, key := range map[string]string{"too long": strings.Repeat("x", 4096), "TTL": "ttl"} {
 		item := harness.StateItem{Key: key, Value: 1}
 		if name == "TTL" {
-			item.Metadata = map[string]string{"ttlInSeconds": "5"}
+			item.Metadata = map[string]string{"ttlInSeconds": "soon"}
 		}
 		if r := save(item); r.OK() || strings.Contains(string(r.Body), "Internal desc") {
 			t.Errorf("%s: %d %s", name, r.Status, r.Body)
 		}
+	}
+}
+
+// What a key has been is read through the sidecar, and what expires is gone there.
+func TestStateHistory(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.HostOptions{})
+	const store = "/v1.0/state/" + harness.StateName
+	save := func(item harness.StateItem) {
+		t.Helper()
+		if r := s.request(t, http.MethodPost, store, nil, []harness.StateItem{item}); !r.OK() {
+			t.Fatalf("save: %d %s", r.Status, r.Body)
+		}
+	}
+	ask := func(question string) harness.Response {
+		t.Helper()
+		return s.request(t, http.MethodGet, store+"/k?"+question, nil, nil)
+	}
+	save(harness.StateItem{Key: "k", Value: "one"})
+	save(harness.StateItem{Key: "k", Value: "second"})
+	if r := s.request(t, http.MethodDelete, store+"/k", nil, nil); !r.OK() {
+		t.Fatalf("delete: %d %s", r.Status, r.Body)
+	}
+	r := ask("metadata.history=true")
+	var versions []struct {
+		Version int
+		Time    time.Time
+		Deleted bool
+		Size    int
+		AppID   string
+	}
+	if err := json.Unmarshal(r.Body, &versions); !r.OK() || err != nil || len(versions) != 3 {
+		t.Fatalf("%d %s: %v", r.Status, r.Body, err)
+	}
+	if v := versions[0]; v.Version != 1 || v.Deleted || v.Size != 5 || v.AppID == "" || !versions[2].Deleted {
+		t.Errorf("%s", r.Body)
+	}
+	for question, want := range map[string]string{
+		"metadata.version=1": `"one"`, "metadata.version=2": `"second"`, "metadata.version=3": "",
+		"metadata.asOf=" + versions[1].Time.Format(time.RFC3339Nano): `"second"`, "metadata.asOf=2000-01-01T00:00:00Z": "",
+	} {
+		if r := ask(question); !r.OK() || string(r.Body) != want {
+			t.Errorf("%s: %d %s, want %s", question, r.Status, r.Body, want)
+		}
+	}
+	if r := ask("metadata.version=4"); r.Status != http.StatusNotFound || !strings.Contains(string(r.Body), "no version 4") {
+		t.Errorf("a version that there is not: %d %s", r.Status, r.Body)
+	}
+	if r := ask("metadata.asOf=now"); r.Status != http.StatusBadRequest || !strings.Contains(string(r.Body), "RFC 3339") {
+		t.Errorf("a time that is none: %d %s", r.Status, r.Body)
+	}
+
+	save(harness.StateItem{Key: "k", Value: "brief", Metadata: map[string]string{"ttlInSeconds": "2"}})
+	r = ask("")
+	until, err := time.Parse(time.RFC3339, r.Header.Get("Metadata.ttlExpireTime"))
+	if err != nil || time.Until(until) > 2*time.Second {
+		t.Errorf("it expires at %v, %v; header %v", until, err, r.Header)
+	}
+	for deadline := time.Now().Add(20 * time.Second); string(ask("").Body) != ""; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not expire")
+		}
+	}
+	if time.Now().Before(until) {
+		t.Error("it expired too early")
 	}
 }
 

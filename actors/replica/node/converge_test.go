@@ -2,9 +2,10 @@ package node
 
 import (
 	"fmt"
-	"github.com/dapr-entities/entities/actors/replica"
 	"testing"
 	"time"
+
+	"github.com/dapr-entities/entities/actors/replica"
 )
 
 func TestLossDupReorderConverges(t *testing.T) {

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -19,7 +18,7 @@ import (
 // takes that has run all the time, once the last one has run for longer than anything of the others can be on its way.
 func TestThousandRestartsLeaveASmallCounter(t *testing.T) {
 	log := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { slog.SetDefault(log) })
 	never, often := restarted(t, 0), restarted(t, 1000)
 	if often > 2*never {
