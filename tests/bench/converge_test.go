@@ -12,9 +12,9 @@ func TestWatcherComparesStreamsWithReplies(t *testing.T) {
 	t.Parallel()
 
 	w, began := &watcher{}, time.Now()
-	after := func(n time.Duration) time.Time { return began.Add(n) }
+	after := began.Add
 
-	w.replied(1, after(0*time.Millisecond)) // before anything counts
+	w.replied(1, after(0)) // before anything counts
 	w.count(true)
 	w.show(1, after(5*time.Millisecond))
 	w.replied(2, after(10*time.Millisecond))
