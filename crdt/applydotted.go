@@ -115,11 +115,11 @@ func (a *apply) set(s *set, u *Update, b *body, nested bool) error {
 }
 
 // gone says that an event may yet be sealed out.
-func (a *apply) gone(d Dot) bool {
-	if a.w.Gone == nil || !a.w.Gone(d.Slot(), d.Epoch()) {
+func (w *Writer) gone(e *Entity, d Dot) bool {
+	if w.Gone == nil || !w.Gone(d.Slot(), d.Epoch()) {
 		return false
 	}
-	through, ok := a.e.ctx.Closed(d.Slot())
+	through, ok := e.ctx.Closed(d.Slot())
 	return !ok || through < d.Epoch()
 }
 
@@ -130,7 +130,7 @@ func (a *apply) goneAt(s *set, pos uint32) bool {
 	}
 	gone := true
 	for i := 0; s.dotAt(pos, i) != 0; i++ {
-		gone = gone && a.gone(s.dotAt(pos, i))
+		gone = gone && a.w.gone(a.e, s.dotAt(pos, i))
 	}
 	return gone
 }
@@ -140,11 +140,12 @@ func (a *apply) restsOnGone(e *mapEntry) bool {
 	if a.w.Gone == nil {
 		return false
 	}
-	gone := true
+	// A closure over a would move it to the heap, for every update there is.
+	gone, w, of := true, a.w, a.e
 	for _, d := range e.keep {
-		gone = gone && a.gone(d)
+		gone = gone && w.gone(of, d)
 	}
-	e.value.dots(func(d Dot) { gone = gone && a.gone(d) })
+	e.value.dots(func(d Dot) { gone = gone && w.gone(of, d) })
 	return gone
 }
 
