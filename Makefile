@@ -68,6 +68,10 @@ endif
 crash: tools ## Kill processes under load and check the history: make crash SEEDS=20
 	SEEDS=$(SEEDS) go test -count=1 -v -timeout 3h ./tests/crash/...
 
+.PHONY: simulate
+simulate: ## Simulate clusters of replicated entities, one run for each seed: make simulate SEEDS=100000
+	REPLICA_SEEDS=$(SEEDS) CRDT_SEEDS=$(SEEDS) go test -count=1 -v -timeout 12h -run '^(TestSimulation|TestSlots)$$' ./actors/replica/node ./crdt
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while: make fuzz FUZZTIME=5m
 	@for package in $(UNIT); do \
