@@ -5,6 +5,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -39,6 +40,8 @@ func cpu(t *testing.T) time.Duration {
 func onOneProcessor(t *testing.T) (slower func() float64) {
 	t.Helper()
 	switch {
+	case os.Getenv("REPLICA_GATES") == "":
+		t.Skip("it wants a machine to itself; run it with REPLICA_GATES=1")
 	case node.RaceDetector:
 		t.Skip("the race detector slows the code down")
 	case testing.Short():
