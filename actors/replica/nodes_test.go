@@ -264,19 +264,28 @@ func talk(t *rapid.T, s []*site, kind crdt.Kind, id string) {
 	for _, in := range streams {
 		in.says(s[0].T, accept(1))
 	}
-	open := make([][]int64, len(s)) // commands without an answer
+	// The host holds commands back from a user function that is to be told something first, so which ones are without an
+	// answer is asked of the stream.
+	last := []int64{1, 1} // command of each that was answered, or taken up into open
+	open := make([][]int64, len(s))
+	given := func(k int) []int64 {
+		synctest.Wait()
+		for now := streams[k].number(); last[k] < now; {
+			last[k]++
+			open[k] = append(open[k], last[k])
+		}
+		return open[k]
+	}
 	for range rapid.IntRange(1, 12).Draw(t, "steps") {
 		k := rapid.IntRange(0, len(s)-1).Draw(t, "site")
 		switch in := streams[k]; rapid.SampledFrom([]string{"command", "answer", "answer", "wait"}).Draw(t, "step") {
 		case "command":
 			s[k].command(to(id, "Do"))
-			open[k] = append(open[k], in.number())
 		case "answer":
-			if len(open[k]) == 0 {
+			if len(given(k)) == 0 {
 				continue
 			}
 			n := rapid.IntRange(0, len(open[k])-1).Draw(t, "which")
-			synctest.Wait()
 			in.mu.Lock()
 			u := crdttest.DrawUpdate(t, kind, in.value)
 			in.mu.Unlock()
@@ -287,8 +296,10 @@ func talk(t *rapid.T, s []*site, kind crdt.Kind, id string) {
 		}
 	}
 	for k, in := range streams {
-		for _, n := range open[k] {
-			in.says(s[k].T, replica.Answer{Kind: replica.Replied, Number: n})
+		for len(given(k)) > 0 {
+			in.says(s[k].T, replica.Answer{Kind: replica.Replied, Number: open[k][0]})
+			open[k] = open[k][1:]
+			time.Sleep(time.Second) // then comes one that was held back
 		}
 	}
 	time.Sleep(3 * time.Second)
