@@ -17,6 +17,11 @@ import (
 //
 // 0 <= Origin, Floor <= Head.Sequence, and Origin <= Floor. Both are 0 in a stream of which nothing was forgotten.
 type Keeper interface {
+	// Services returns the services that have streams, in the order of their bytes.
+	Services(ctx context.Context) ([]string, error)
+	// Records returns up to limit records of a stream whose command ids are greater than after, in the order of their
+	// bytes; limit 0 is no limit.
+	Records(ctx context.Context, ref actors.Ref, after string, limit int) ([]CommandRecord, error)
 	// Span returns what is kept of a stream; of one that does not exist, the zero Span.
 	Span(ctx context.Context, ref actors.Ref) (Span, error)
 	// Forget removes the events of a stream up to and including a sequence, and raises its floor. The newest event stays,
@@ -35,6 +40,12 @@ type Keeper interface {
 	Restore(ctx context.Context, r Restored) error
 }
 
+// CommandRecord is a Record and the command that it is of.
+type CommandRecord struct {
+	Command string
+	Record
+}
+
 // Span is what is kept of a stream.
 type Span struct {
 	Head
@@ -50,8 +61,8 @@ type Restored struct {
 	Span Span
 	// Events with their Ref, Sequence, Time, Command and Context. Positions are given anew.
 	Events []Event
-	// Records by command id, with the Sequence that they have.
-	Records map[string]Record
+	// Records, with the Sequence that they have.
+	Records []CommandRecord
 	// Snapshot replaces the stream's, if it is newer.
 	Snapshot *Snapshot
 }
