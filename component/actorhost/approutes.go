@@ -47,21 +47,29 @@ func (c *Channel) hosts(actorType string) bool {
 	return err == nil
 }
 
-// actorPath is what a path of the app channel says about an actor: /actors/<type>/<id>/<rest>.
+// actorPath is what a path of the app channel says about an actor: /actors/<type>/<id>/method/<method>, or without a method.
 type actorPath struct {
-	actorType, id, rest string
+	actorType, id, method string
+	command               bool
 }
 
-// parseActorPath takes a path apart as it came, escaped.
+// parseActorPath takes a path apart as it came, escaped. An id may have slashes: the sidecar writes an escaped one as it is,
+// and undoes the escape if anything else in the id wants escaping. No method of ours has one.
 func parseActorPath(escaped string) (actorPath, bool) {
 	rest, ok := strings.CutPrefix(escaped, "/actors/")
 	if !ok {
 		return actorPath{}, false
 	}
 	actorType, rest, _ := strings.Cut(rest, "/")
-	id, rest, _ := strings.Cut(rest, "/")
 	actorType, err := url.PathUnescape(actorType)
-	return actorPath{actorType, id, rest}, err == nil && id != ""
+	p := actorPath{actorType: actorType, id: rest}
+	for _, before := range []string{"/method/remind/", "/method/timer/", "/method/"} {
+		if at := strings.LastIndex(rest, before); at >= 0 {
+			p.id, p.method, p.command = rest[:at], rest[at+len("/method/"):], true
+			break
+		}
+	}
+	return p, err == nil && p.id != ""
 }
 
 // actor answers what the sidecar wants of an entity.
@@ -71,10 +79,9 @@ func (c *Channel) actor(w http.ResponseWriter, r *http.Request, path actorPath) 
 	if err == nil {
 		ref, err = to.entity(path.id)
 	}
-	kind, name, _ := strings.Cut(path.rest, "/")
-	deletion := r.Method == http.MethodDelete && path.rest == ""
-	if err == nil && !deletion && (kind != "method" || name == "" || r.Method != http.MethodPut && r.Method != http.MethodPost) {
-		err = actors.Errorf(actors.Unimplemented, "%s /actors/%s/…/%s is nothing that a sidecar asks of an actor", r.Method, path.actorType, path.rest)
+	deletion := r.Method == http.MethodDelete && !path.command
+	if err == nil && !deletion && (path.method == "" || r.Method != http.MethodPut) {
+		err = actors.Errorf(actors.Unimplemented, "%s of %s at the app channel is nothing that a sidecar asks of an actor", r.Method, ref)
 	}
 	if err != nil {
 		c.refuse(w, ref, 0, err)
@@ -86,18 +93,19 @@ func (c *Channel) actor(w http.ResponseWriter, r *http.Request, path actorPath) 
 		return
 	}
 	for _, callback := range []string{"remind", "timer"} {
-		if after, is := strings.CutPrefix(name, callback+"/"); is {
+		if after, is := strings.CutPrefix(path.method, callback+"/"); is {
 			c.log.Warn("entities have no reminders and timers of Dapr's; unregister it", keyKind, callback,
 				keyService, ref.Service, keyID, ref.ID, keyMethod, after)
 			c.refuse(w, ref, 0, actors.Errorf(actors.Unimplemented, "%s %s of %s: entities have no %ss; unregister it", callback, after, ref, callback))
 			return
 		}
 	}
-	if name, err = url.PathUnescape(name); err != nil {
+	method, err := url.PathUnescape(path.method)
+	if err != nil {
 		c.refuse(w, ref, 0, actors.Errorf(actors.InvalidArgument, "the method of a command to %s cannot be read: %s", ref, err))
 		return
 	}
-	c.command(w, r, invocation{target: to, ref: ref, method: name})
+	c.command(w, r, invocation{target: to, ref: ref, method: method})
 }
 
 // entity that a part of a path means. The sidecar writes an actor's id into the path as it is, and what no path can have is
@@ -206,7 +214,7 @@ func (c *Channel) configuration(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	respond(w, "application/json", body)
-	c.told(types)
+	c.asked(types)
 }
 
 // health is ours, and the app's.

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
+
 	"github.com/dapr-entities/entities/actors"
 )
 
@@ -61,7 +63,8 @@ type Channel struct {
 var _ Host = (*Channel)(nil)
 
 // NewChannel makes a host that the sidecar dials. Nothing happens before Run. Of config, Dial, IdleTimeout and DrainTimeout
-// mean here what they mean for a stream, but Dial, which is not needed.
+// mean here what they mean for a stream; Dial is used to find out whether the sidecar knows this host already, and need not be
+// there.
 func NewChannel(config Config, channel ChannelConfig) (*Channel, error) {
 	config = config.withDefaults()
 	if channel.MaxRequest == 0 {
@@ -140,8 +143,9 @@ func (c *Channel) Run(ctx context.Context) error {
 	c.log.Info("entities are hosted behind the sidecar's app channel", "address", listener.Addr().String())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }() // waited for below
-	watching := make(chan struct{})
-	go func() { defer close(watching); c.watch(ctx) }() // waited for below
+	var watching sync.WaitGroup
+	watching.Go(func() { c.watch(ctx) })
+	watching.Go(func() { c.look(ctx) })
 	select {
 	case err = <-ended:
 		cancel()
@@ -157,7 +161,8 @@ func (c *Channel) Run(ctx context.Context) error {
 		err = errors.Join(err, server.Close())
 		<-ended
 	}
-	<-watching
+	cancel()
+	watching.Wait()
 	c.config.Observe(false)
 	c.config.disownAll()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -233,15 +238,57 @@ func (c *Channel) watch(ctx context.Context) {
 	}
 }
 
-// told remembers what the sidecar knows now. One that asks again has begun anew, and has let go of all entities.
-func (c *Channel) told(types []string) {
+// look whether the sidecar knows the types already: one that has begun before this host does not ask again.
+func (c *Channel) look(ctx context.Context) {
+	if c.config.Dial == nil {
+		return
+	}
+	conn, err := c.config.Dial()
+	if err != nil {
+		c.log.Debug("ask the sidecar for its actor types", keyError, err)
+		return
+	}
+	defer conn.Close()
+	for errors.Is(c.Ready(), errUnasked) {
+		within, done := context.WithTimeout(c.ctx, unregisterTimeout)
+		m, err := runtime.NewDaprClient(conn).GetMetadata(within, &runtime.GetMetadataRequest{})
+		done()
+		var known []string
+		for _, a := range m.GetActorRuntime().GetActiveActors() {
+			known = append(known, a.GetType())
+		}
+		types := c.config.actorTypes()
+		missing := slices.ContainsFunc(types, func(t string) bool { return !slices.Contains(known, t) })
+		if err == nil && !missing && errors.Is(c.Ready(), errUnasked) {
+			c.told(types)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// asked is what the sidecar was told just now. One that asks again has begun anew, and has let go of all entities.
+func (c *Channel) asked(types []string) {
 	c.mu.Lock()
 	again := c.types != nil
-	c.types, c.ready = types, nil
 	c.mu.Unlock()
 	if again {
 		c.config.disownAll()
 	}
+	c.told(types)
+}
+
+// told remembers what the sidecar knows.
+func (c *Channel) told(types []string) {
+	c.mu.Lock()
+	c.types, c.ready = types, nil
+	c.mu.Unlock()
 	c.log.Info("entities are hosted", keyTypes, types)
 	c.config.Observe(true)
 }

@@ -161,7 +161,7 @@ func TestChannelDapr(t *testing.T) {
 			t.Errorf("invoker %s %s: got %v %+v", c.method, c.body, err, o)
 		}
 	}
-	for _, id := range []string{"a/b", `a\b`, "a||b", "100%", "two words", "tea 🍵", "..", "#?", "%2F", "a&b=c;d", "ü+x"} {
+	for _, id := range []string{"a/b", `a\b`, "a||b", "100%", "two words", "tea 🍵", "..", "#?", "%2F", "a&b=c;d", "ü+x", "two words/b", "ü/method/x"} {
 		o, err := invoker.Handle(t.Context(), command(id, `{}`))
 		if err != nil || o.Reply == nil || o.Sequence != 7 {
 			t.Errorf("%q: got %+v, %v", id, o, err)
@@ -275,6 +275,7 @@ func TestChannelRefuses(t *testing.T) {
 		{"PUT", "/actors/Cart/a%0Ab/method/Echo", `{}`, "code=INVALID_ARGUMENT", 500},
 		{"PUT", at + "Echo", strings.Repeat(" ", 1<<20+1), "maxMessage", 500},
 		{"PATCH", at + "Echo", `{}`, "nothing that a sidecar asks", 500},
+		{"POST", at + "Echo", `{}`, "nothing that a sidecar asks", 500},
 		{"PUT", "/actors/Cart/c1", `{}`, "nothing that a sidecar asks", 500},
 		{"PUT", at, `{}`, "nothing that a sidecar asks", 500},
 		{"PUT", "/actors/Robot/c1/method/Echo", `{}`, "--upstream", 404},
