@@ -3,6 +3,7 @@ package building
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,9 @@ func replicatedStore(t testing.TB) *rig {
 	j := memory.Open()
 	r := start(t, nil)
 	r.Attach(Runtime{Journal: j, Values: values(t, j)})
-	if err := r.init(r.ctx, allTypes); err != nil {
+	settings := maps.Clone(allTypes)
+	settings["maxReply"] = "100Ki"
+	if err := r.init(r.ctx, settings); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -256,8 +259,8 @@ func TestReplicatedRefusals(t *testing.T) {
 	r.shows(t, "plain", "")
 
 	// A set that does not fit into an answer is refused there.
-	item := strings.Repeat("x", 60<<10)
-	for i := range 80 {
+	item := strings.Repeat("x", 40<<10)
+	for i := range 3 {
 		if err := r.say("s-", fmt.Sprintf(`{"add":["%d%s"]}`, i, item)); err != nil {
 			t.Fatal(err)
 		}
