@@ -2,6 +2,8 @@ package crdtjson
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -214,4 +216,48 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s is not canonical: %v", once, err)
 		}
 	})
+}
+
+// What docs/crdt-keys.md shows is what is taken, and what comes of it.
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../../docs/crdt-keys.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	code := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(string(data)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 {
+			continue
+		}
+		name := code.FindStringSubmatch(cells[1])
+		if name == nil || Kind(name[1]) == 0 {
+			continue
+		}
+		seen++
+		k := Kind(name[1])
+		for _, column := range cells[2:4] {
+			for _, o := range code.FindAllStringSubmatch(column, -1) {
+				if o[1] == "set" { // the word
+					continue
+				}
+				if _, err := Parse(k, []byte(o[1])); err != nil {
+					t.Errorf("%s: %s: %v", name[1], o[1], err)
+				}
+			}
+		}
+		if shown := code.FindStringSubmatch(cells[4]); k != crdt.Vote && !json.Valid([]byte(shown[1])) {
+			t.Errorf("%s shows %s", name[1], shown[1])
+		}
+	}
+	if seen != 8 {
+		t.Errorf("%d types are documented", seen)
+	}
+	_, block, _ := strings.Cut(string(data), "      {\"put\": {\"seen\"")
+	block, _, _ = strings.Cut(`{"put": {"seen"`+block, "\n")
+	if _, err := Parse(crdt.ORMap, []byte(block)); err != nil {
+		t.Errorf("%s: %v", block, err)
+	}
 }
