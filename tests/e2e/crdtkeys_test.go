@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -203,9 +204,10 @@ func TestReplicatedKeysNodes(t *testing.T) {
 		callers.Go(func() { count(s, 60) })
 	}
 	for range 2 {
-		harness.Poll(within(t, time.Minute), 20*time.Millisecond, func(context.Context) error { //nolint:errcheck // whatever the number
-			if elements(t, nodes[0], "seen-hot") < 20 {
-				return fmt.Errorf("there is little to lose yet")
+		goal := elements(t, nodes[0], "seen-hot") + 20
+		untilOK(t, func(context.Context) error {
+			if elements(t, nodes[0], "seen-hot") < goal {
+				return errors.New("there is little to lose yet")
 			}
 			return nil
 		})

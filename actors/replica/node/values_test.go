@@ -117,7 +117,8 @@ func TestValuesDeletedMeanwhile(t *testing.T) {
 	for i := range 6 {
 		all.Go(func() {
 			for n := range 8 {
-				v, err := nodes[i%2], error(nil)
+				v := nodes[i%2]
+				var err error
 				if i < 2 && n%3 == 0 {
 					err = v.Delete(ctx, ref, replica.Local)
 				} else {

@@ -156,7 +156,7 @@ func operate(u *crdt.Update, m *member, maps int) (err error) {
 }
 
 func count(u *crdt.Update, m *member) error {
-	if m.sort != number || strings.ContainsAny(string(m.raw), ".eE") {
+	if m.sort != number || bytes.ContainsAny(m.raw, ".eE") {
 		return errors.New("write a whole number")
 	}
 	if strings.HasPrefix(m.plain, "-") {
