@@ -81,14 +81,15 @@ var ErrGone = errors.New("the consumer is gone")
 type Subscription struct {
 	config SubscriptionConfig
 	leases *lease.Leases
-	box    mailbox
+	box    *mailbox
+	beside sync.WaitGroup // what the dealer does not wait for
+	dealer *dealer        // of Run, before any lane is worked on
 
-	mu     sync.Mutex // guards what follows
-	plan   plan // once known is closed
-	takers int
-	paused bool
-
-	known chan struct{}
+	mu      sync.Mutex // guards what follows
+	plan    plan       // without lanes before Run knows them
+	takers  []*taker
+	paused  bool
+	changes int
 }
 
 // Subscribe makes a Subscription. It hands nothing out before Run and Consume are called.
@@ -96,7 +97,7 @@ func Subscribe(config SubscriptionConfig) (*Subscription, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("subscription %.40s: %w", config.Group, err)
 	}
-	s := &Subscription{config: config, box: newMailbox(), known: make(chan struct{})}
+	s := &Subscription{config: config, box: newMailbox()}
 	var err error
 	s.leases, err = lease.New(lease.Config{
 		Cells: config.Cells, Group: leaseGroup(config.Group), Member: rand.Text(), Work: s.work,
@@ -165,7 +166,7 @@ func (c *SubscriptionConfig) validate() error {
 	}{
 		{"Lanes", &c.Lanes, 32, MaxLanes},
 		{"Window", &c.Window, 4096, 1 << 30},
-		{"WindowBytes", &c.WindowBytes, 64 << 20, 1 << 40},
+		{"WindowBytes", &c.WindowBytes, 64 << 20, 1 << 30},
 		{"Batch", &c.Batch, 512, 1 << 20},
 	} {
 		if *n.value == 0 {
