@@ -167,13 +167,13 @@ func (in *instances) keep() {
 }
 
 // note that a sidecar subscribes to a topic once more, or (by -1) once less. It is kept, because after a restart of this
-// component nobody else knows.
-func (in *instances) note(ctx context.Context, i *instance, topic string, by int) {
+// component nobody else knows. It reports false, and does nothing, if ctx ends before.
+func (in *instances) note(ctx context.Context, i *instance, topic string, by int) bool {
 	select {
 	case in.turn <- struct{}{}:
 		defer func() { <-in.turn }()
 	case <-ctx.Done():
-		return
+		return false
 	}
 	in.mu.Lock()
 	before := i.pulls[topic]
@@ -185,6 +185,7 @@ func (in *instances) note(ctx context.Context, i *instance, topic string, by int
 	if news {
 		in.keep()
 	}
+	return true
 }
 
 // Kept returns what sidecars gave in their last Inits before the component restarted, the host first. It holds for a

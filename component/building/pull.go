@@ -76,16 +76,19 @@ func (s *pull) serve(ctx context.Context) error {
 		defer end()
 		s.read()
 	})
-	var working sync.WaitGroup
-	defer working.Wait()
-	working.Go(func() { in.note(ctx, s.instance, s.topic, 1) })
+	var noting sync.WaitGroup
+	defer noting.Wait() // a panic comes by here, too
+	noted := false
+	noting.Go(func() { noted = in.note(ctx, s.instance, s.topic, 1) })
 	err := s.deliver(ctx)
 	end()
-	working.Wait()
+	noting.Wait()
 	if s.pubsub.server.stopping.Err() != nil {
 		return stateStatus(actors.Errorf(actors.Unavailable, "the component stops; subscribe to the topic %q again", cut(s.topic)))
 	}
-	in.note(context.WithoutCancel(ctx), s.instance, s.topic, -1)
+	if noted {
+		in.note(context.WithoutCancel(ctx), s.instance, s.topic, -1)
+	}
 	return stateStatus(err)
 }
 
