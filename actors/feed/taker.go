@@ -3,6 +3,8 @@ package feed
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -126,13 +128,36 @@ func (s *Subscription) look(ctx context.Context, p plan, before map[string][]str
 	}
 }
 
-// work is what is done under the lease of a lane.
+// work is what is done under the lease of a lane. A journal that fails does not end it.
 func (s *Subscription) work(ctx context.Context, held *lease.Held) error {
 	n, err := strconv.Atoi(held.Name())
 	if err != nil {
-		return err
+		return fmt.Errorf("share out the lane %q: %w", held.Name(), err)
 	}
-	l := newLane(n, held, fenced{
+	for failing := false; ; {
+		err := s.hold(ctx, held, n)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if !failing {
+			s.config.Log.Warn("a lane waits", "lane", n, logError, err)
+			failing = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(s.config.Poll):
+		}
+		// Who replaced us may have been an earlier life of ours, whose last words came late, or may have the lease now.
+		if err := held.Check(ctx); errors.Is(err, lease.ErrLost) {
+			return nil
+		}
+	}
+}
+
+// hold a lane until ctx ends, or another has its cell.
+func (s *Subscription) hold(ctx context.Context, held *lease.Held, number int) (err error) {
+	l := newLane(number, held, fenced{
 		cells: s.config.Cells, key: "lane/" + part(s.config.Group) + "/" + held.Name(), writer: rand.Text(),
 	})
 	if err := l.claim(ctx); err != nil {
