@@ -20,6 +20,10 @@ import (
 // fromKey is the metadata of a subscription that overrules the setting of that name.
 const fromKey = "from"
 
+// topicKey is the metadata of a message whose topic is another than the one that was subscribed to: a wildcard, or another
+// name of the service.
+const topicKey = "topic"
+
 // pull is one subscription of a sidecar.
 type pull struct {
 	pubsub   *pubsub
@@ -231,8 +235,10 @@ func (s *pull) wait(ctx context.Context, answer <-chan error) error {
 
 // message that tells of an event; nil if it has expired. An error is for good: the event cannot be told of.
 func (s *pull) message(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error) {
+	topic := topicOf(r.catalog(), e.Ref.Service)
 	m := &components.PullMessagesResponse{
-		TopicName: topicOf(r.catalog(), e.Ref.Service),
+		// As it was subscribed to: by that the sidecar, and SDKs, find who takes it.
+		TopicName: s.topic,
 		// The same every time, so that a late acknowledgement counts.
 		Id: actors.EscapeID(e.Ref.Service) + "/" + actors.EscapeID(e.Ref.ID) + "/" + strconv.FormatInt(e.Sequence, 10),
 	}
@@ -243,11 +249,17 @@ func (s *pull) message(r *Runtime, e journal.Event) (*components.PullMessagesRes
 		}
 		m.Data, m.ContentType, m.Metadata = e.Payload.Data, e.Payload.ContentType, metadata
 	} else {
-		data, err := r.CloudEvent(e, m.TopicName, s.name)
+		data, err := r.CloudEvent(e, topic, s.name)
 		if err != nil {
 			return nil, actors.Errorf(actors.FailedPrecondition, "make a CloudEvent of it: %w", err)
 		}
 		m.Data, m.ContentType = data, contentCloud
+	}
+	if topic != s.topic {
+		if m.Metadata == nil {
+			m.Metadata = map[string]string{}
+		}
+		m.Metadata[topicKey] = topic
 	}
 	if err := fits(m, s.instance.room(), "the message", "the event stays in the journal, where the binding's history has it"); err != nil {
 		return nil, actors.Errorf(actors.FailedPrecondition, "%s", err)
