@@ -240,9 +240,11 @@ func (s *suite) restoreRefused(t *testing.T) {
 		"odd name":              func(r *journal.Restored) { r.Events[6].Name = "\x00" },
 		"odd type":              func(r *journal.Restored) { r.Events[6].Payload.TypeURL = "\xff" },
 		"odd time":              func(r *journal.Restored) { r.Events[6].Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"odd record":            func(r *journal.Restored) { r.Records = []journal.CommandRecord{recorded(long(journal.MaxCommandBytes+1), 1)} },
-		"record of the future":  func(r *journal.Restored) { r.Records = []journal.CommandRecord{recorded("c", 8)} },
-		"snapshot to come":      func(r *journal.Restored) { r.Snapshot = &journal.Snapshot{Sequence: 8, Payload: payload("s")} },
+		"odd record": func(r *journal.Restored) {
+			r.Records = []journal.CommandRecord{recorded(long(journal.MaxCommandBytes+1), 1)}
+		},
+		"record of the future": func(r *journal.Restored) { r.Records = []journal.CommandRecord{recorded("c", 8)} },
+		"snapshot to come":     func(r *journal.Restored) { r.Snapshot = &journal.Snapshot{Sequence: 8, Payload: payload("s")} },
 	} {
 		r := old(a, 1, 7)
 		change(&r)
