@@ -40,8 +40,10 @@ type host struct {
 	gateway    *gateway.Gateway // nil if there is to be none
 	deliveries *deliveries
 	topics     *topics
-	replicas   *replicas
-	catalog    atomic.Pointer[catalog.Catalog]
+	// subscriptions of sidecars; nil for a client.
+	subscriptions *subscriptions
+	replicas      *replicas
+	catalog       atomic.Pointer[catalog.Catalog]
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -73,6 +75,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 			return nil, err
 		}
 	}
+	h.subscriptions = newSubscriptions(h, c.metrics)
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
 		Reads:          reads(settings.Reads),
@@ -209,6 +212,9 @@ func (h *host) Run(ctx context.Context) error {
 		}
 	}
 	var first, then []func()
+	if h.subscriptions != nil {
+		first = append(first, part("subscriptions", h.subscriptions.Run))
+	}
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
 	}
@@ -265,6 +271,18 @@ func (h *host) runtime() building.Runtime {
 		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
+		r.Consume = h.subscriptions.consume
+		if k, ok := h.journal.(journal.Keeper); ok {
+			r.Services = k.Services
+		}
+		r.CloudEvent = func(e journal.Event, topic, pubsub string) ([]byte, error) {
+			told, err := eventing.Logged(e, topic, pubsub, h.catalog.Load())
+			if err != nil {
+				return nil, err
+			}
+			return told.JSON()
+		}
+		r.Landed = func() { h.landed(true, false) }
 	}
 	if h.replicas != nil && h.replicas.values != nil {
 		r.Values = h.replicas.values

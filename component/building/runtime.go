@@ -2,6 +2,7 @@ package building
 
 import (
 	"context"
+	"time"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -24,6 +25,36 @@ type Runtime struct {
 	// Outcomes finds the outcome of the command of an entity that had the key. Needed if there is a Journal. Errors are
 	// *actors.Error.
 	Outcomes func(ctx context.Context, ref actors.Ref, key string) (actors.Outcome, bool, error)
+	// Consume takes part in a subscription until ctx ends: handle is given events, those of one entity one at a time.
+	// handle's error delivers the event again, feed.ErrGone to somebody else. When ctx has ended, Consume waits for
+	// handle to return, but for what is in progress no longer than the drain timeout: then it ends the contexts. An error
+	// before ctx has ended says that this runtime stops. Needed if there is a Journal.
+	Consume func(ctx context.Context, s Subscription, handle func(ctx context.Context, e journal.Event) error) error
+	// Services returns the services that have streams in the journal. May be nil: then wildcards know the catalog's.
+	Services func(ctx context.Context) ([]string, error)
+	// CloudEvent makes the message that tells of an event of a service, in CloudEvents' JSON. Needed if there is a
+	// Journal.
+	CloudEvent func(e journal.Event, topic, pubsub string) ([]byte, error)
+	// Landed is told that messages were published. May be nil.
+	Landed func()
+}
+
+// Subscription is what consumers share who have the same Group; the others' rest counts in the first of them.
+type Subscription struct {
+	// Group names them, and their cursors: 1 to feed.MaxGroupBytes bytes.
+	Group string
+	// Source of the events, as Resolve knows it: 1 to feed.MaxGroupBytes bytes.
+	Source string
+	// Resolve returns the services that a source means now.
+	Resolve func(ctx context.Context, source string) ([]string, error)
+	// FromNow begins with what comes after the group's first subscription, not with what is there.
+	FromNow bool
+	// MaxTries after which an event is parked.
+	MaxTries int
+	// Timeout of a try.
+	Timeout time.Duration
+	// Concurrency is how many entities' events a consumer is given side by side.
+	Concurrency int
 }
 
 // Journal is the part of journal.Journal that is needed here.

@@ -63,6 +63,15 @@ type Config struct {
 	LogLevel     slog.Level
 	LogFormat    string
 
+	// ConsumerID of a pub/sub component, empty if the sidecar gave none.
+	ConsumerID string
+	// From where a consumer begins that is new.
+	From          From
+	MaxDeliveries int
+	MaxUnacked    int
+	AckTimeout    time.Duration
+	OnRestart     OnRestart
+
 	// InitFile says whether the last Init is kept.
 	InitFile bool
 
@@ -93,6 +102,26 @@ const (
 	Checked Reads = "checked"
 	// Cached reads answer from memory.
 	Cached Reads = "cached"
+)
+
+// From says where a consumer begins that is new.
+type From string
+
+// The values of From.
+const (
+	FromBeginning From = "beginning"
+	FromNow       From = "now"
+)
+
+// OnRestart says what is done about subscriptions that a restart of the component has ended.
+type OnRestart string
+
+// The values of OnRestart.
+const (
+	// OnRestartLog tells an operator.
+	OnRestartLog OnRestart = "log"
+	// OnRestartSidecar shuts the sidecar down, so that whoever supervises it starts it again.
+	OnRestartSidecar OnRestart = "restartSidecar"
 )
 
 // Default is the configuration of a state.entities component without metadata.

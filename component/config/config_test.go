@@ -21,6 +21,7 @@ func TestDefaults(t *testing.T) {
 		MaxInFlight: 10000, MaxEvents: 1000, MaxEffects: 100, MaxHops: 16, MaxTries: 10, LeaseTimeout: 5 * time.Second, Pubsub: "pubsub",
 		Replication: Replication{Transport: TransportNone}, SlotTimeout: 15 * time.Second, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
 		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
+		From: FromBeginning, MaxDeliveries: 100, MaxUnacked: 16, AckTimeout: time.Minute, OnRestart: OnRestartLog,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
 	}
 	if diff := cmp.Diff(want, Default(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
@@ -246,6 +247,28 @@ func TestBindingMetadata(t *testing.T) {
 	}
 	_, err = Resolve(Binding, map[string]string{"journal": "memory:"})
 	if err == nil || !strings.Contains(err.Error(), "belongs to the state.entities component") {
+		t.Error(err)
+	}
+}
+
+func TestPubSubMetadata(t *testing.T) {
+	t.Parallel()
+	c, err := Resolve(PubSub, map[string]string{"maxQueue": "3"}, map[string]string{
+		"consumerId": "billing", "from": "NOW", "maxDeliveries": "3", "ackTimeout": "2s", "maxUnacked": "1", "onRestart": "restartsidecar",
+		"allowedTopics": "orders", "publishingScopes": "a=b",
+	})
+	if err != nil || c.ConsumerID != "billing" || c.From != FromNow || c.MaxDeliveries != 3 || c.AckTimeout != 2*time.Second ||
+		c.MaxUnacked != 1 || c.OnRestart != OnRestartSidecar {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for key, value := range map[string]string{
+		"journal": "memory:", "consumerID": "a\x00b", "maxDeliveries": "0", "from": "tomorrow", "maxUnacked": "1001",
+	} {
+		if _, err := Resolve(PubSub, map[string]string{key: value}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s %q: %v", key, value, err)
+		}
+	}
+	if _, err = Resolve(PubSub, map[string]string{"journal": "memory:"}); !strings.Contains(err.Error(), "belongs to the state.entities component, not to pubsub.entities") {
 		t.Error(err)
 	}
 }

@@ -15,6 +15,8 @@ const (
 	State Scope = 1 << iota
 	// Binding is the metadata of bindings.entities.
 	Binding
+	// PubSub is the metadata of pubsub.entities.
+	PubSub
 	// Process is the command line: every setting that is not Dapr's own, and some that are nowhere else, because they
 	// are needed before the sidecar says anything.
 	Process
@@ -26,6 +28,8 @@ func (s Scope) String() string {
 		return "state.entities"
 	case Binding:
 		return "bindings.entities"
+	case PubSub:
+		return "pubsub.entities"
 	default:
 		return "the command line"
 	}

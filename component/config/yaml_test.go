@@ -87,6 +87,8 @@ func TestComponentFiles(t *testing.T) {
 			}
 		case "bindings.entities":
 			_, err = Resolve(Binding, values)
+		case "pubsub.entities":
+			_, err = Resolve(PubSub, values)
 		case "pubsub.redis":
 			pubsubs[file] = c.Metadata.Name
 			// Otherwise the nodes of an app take messages away from each other, and a new one is sent all there ever were.
@@ -146,7 +148,7 @@ type metadataDescription struct {
 
 func TestDescriptions(t *testing.T) {
 	t.Parallel()
-	for file, scope := range map[string]Scope{"state.entities.yaml": State, "bindings.entities.yaml": Binding} {
+	for file, scope := range map[string]Scope{"state.entities.yaml": State, "bindings.entities.yaml": Binding, "pubsub.entities.yaml": PubSub} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(folder, "metadata", file)
