@@ -2,7 +2,7 @@
 """A wiki that remembers: plain HTTP on both sides, Python's own library, no SDK.
 
 It knows nothing but its sidecar's state API. A page is a key, whose past the state store keeps; its likes and its tags are
-replicated keys, which everybody may write at once.
+replicated keys, which everybody may write at once. What becomes of pages, whoever writes them, it is told by a subscription.
 
     PORT            where it listens (8080)
     DAPR_HTTP_PORT  where its sidecar does (3500); dapr run sets both
@@ -13,10 +13,14 @@ import json
 import os
 import signal
 import sys
+import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STORE = "/v1.0/state/entities"
+
+# What is written to the state store is told under this topic, a message for each version of each key.
+SUBSCRIPTIONS = [{"pubsubname": "entities-pubsub", "topic": "state/entities", "route": "/changed"}]
 
 
 class Refused(Exception):
@@ -118,6 +122,29 @@ def tag(page, _, body):
     return {"page": page, "tags": tags}
 
 
+# The latest changes, by the ids of their messages: a message may come again.
+told = {}
+telling = threading.Lock()
+
+
+def changed(event):
+    """A message of the subscription, in the order in which a page changed."""
+    key = event["subject"].partition("||")[2]
+    if key.startswith("page-"):
+        change = {"page": key.removeprefix("page-"), "version": int(event["sequence"]), "deleted": event["type"] == "deleted"}
+        with telling:
+            told[event["id"]] = change
+            if len(told) > 1000:
+                del told[next(iter(told))]
+    return {"status": "SUCCESS"}
+
+
+def changes(query):
+    """The latest changes, oldest first."""
+    with telling:
+        return {"changes": [change for change in told.values() if query.get("page", change["page"]) == change["page"]]}
+
+
 ROUTES = {
     ("GET", ""): show,
     ("PUT", ""): write,
@@ -150,13 +177,19 @@ class Wiki(BaseHTTPRequestHandler):
     def route(self):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         address = urllib.parse.urlsplit(self.path)
-        if address.path == "/healthz":
-            return {}
+        query = dict(urllib.parse.parse_qsl(address.query))
+        body = json.loads(data) if data else {}
+        if address.path == "/dapr/subscribe":
+            return SUBSCRIPTIONS
+        if address.path == "/changed":
+            return changed(body)
+        if address.path == "/changes":
+            return changes(query)
         parts = [urllib.parse.unquote(part) for part in address.path.strip("/").split("/")]
         route = ROUTES.get((self.command, parts[2] if len(parts) == 3 else ""))
         if route is None or parts[0] != "pages" or len(parts) not in (2, 3):
             raise Refused(404, f"there is no {self.command} {address.path} here")
-        return route(parts[1], dict(urllib.parse.parse_qsl(address.query)), json.loads(data) if data else {})
+        return route(parts[1], query, body)
 
     def log_message(self, *_):
         """The sidecar's log is enough."""

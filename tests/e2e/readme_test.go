@@ -83,8 +83,8 @@ func TestReadmes(t *testing.T) {
 			addresses := strings.NewReplacer("http://127.0.0.1:3500", s.dapr.Base, "http://127.0.0.1:8085", gateway,
 				"http://127.0.0.1:8080", "http://"+s.Handler.Address)
 			for _, x := range shownIn(t, "../../samples/"+sample+"/README.md") {
-				// A transfer is complete a moment after it was started.
-				err := harness.Poll(within(t, 10*time.Second), 100*time.Millisecond, func(ctx context.Context) error {
+				// A transfer is complete a moment after it was started, and a message comes a moment after its event.
+				err := harness.Poll(within(t, 40*time.Second), 100*time.Millisecond, func(ctx context.Context) error {
 					var out bytes.Buffer
 					line := strings.Replace(addresses.Replace(x.command), "curl ", "curl -sS ", 1)
 					// A stream is looked at for a moment.
@@ -111,7 +111,7 @@ func TestReadmes(t *testing.T) {
 	}
 }
 
-// inPython is a state store with replicated keys, beside an app that listens on a port.
+// inPython is a state store with replicated keys, and its feed, beside an app that listens on a port.
 func inPython(t *testing.T, source string, port int) harness.HostOptions {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
@@ -127,6 +127,7 @@ func inPython(t *testing.T, source string, port int) harness.HostOptions {
 	return harness.HostOptions{
 		AppID:    "wiki",
 		Metadata: map[string]string{"host": "false", "crdt.likes-": "pncounter", "crdt.tags-": "orset"},
+		Pubsub:   map[string]string{},
 		Handler: harness.HandlerOptions{
 			Binary: "python3", Args: []string{source}, Port: port,
 			Env: []string{fmt.Sprintf("DAPR_HTTP_PORT=%d", sidecar.HTTP), "PYTHONDONTWRITEBYTECODE=1"},

@@ -32,7 +32,7 @@ func TestStateStore(t *testing.T) {
 	}
 
 	told(t, "statestore",
-		"409 Conflict", "20 × POST /pages/tea/likes", `"likes": 20`, "kill -9", "Nothing is lost", "Every reply was as expected.", "Stopping.")
+		"409 Conflict", "20 × POST /pages/tea/likes", `"likes": 20`, "What the app was told of", "kill -9", "Nothing is lost", "The app was told of it", "Every reply was as expected.", "Stopping.")
 }
 
 // told shows a sample, does what it invites to, and looks for the words in what it says.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -43,7 +44,7 @@ func showStateStore(ctx context.Context, cluster *harness.Cluster, p *printer, s
 
 	w := &wiki{shopping{ctx: ctx, print: p, dapr: app}, host}
 
-	for _, act := range []func() error{w.versions, w.crowd, w.crash, w.deletion} {
+	for _, act := range []func() error{w.versions, w.crowd, w.feed, w.crash, w.deletion} {
 		if err := act(); err != nil {
 			return err
 		}
@@ -117,6 +118,7 @@ func wikiHost() (harness.HostOptions, error) {
 		Metadata: map[string]string{
 			"host": "false", "actorStateStore": "false", "crdt.likes-": "pncounter", "crdt.tags-": "orset",
 		},
+		Pubsub: map[string]string{},
 		Handler: harness.HandlerOptions{
 			Name: "wiki", Binary: "python3", Args: []string{source}, Port: ports[0],
 			Env: []string{"DAPR_HTTP_PORT=" + strconv.Itoa(sidecar.HTTP), "PYTHONDONTWRITEBYTECODE=1"},
@@ -231,21 +233,30 @@ func (w *wiki) crowd() error {
 // tea is the page after all that was done to it.
 var tea = fmt.Sprintf(`{"page":"tea","text":%q,"version":2,"likes":%d,"tags":["drink","hot"]}`, secondText, readers)
 
-// crash kills the component.
+// feed shows what the subscription has told the app.
+func (w *wiki) feed() error {
+	return w.eventually(step{
+		title: "What the app was told of", note: "It subscribes to the topic state/entities: every version of every key.",
+		method: http.MethodGet, path: "/changes",
+		want: replies(`{"changes":[{"page":"tea","version":1,"deleted":false},{"page":"tea","version":2,"deleted":false}]}`),
+	})
+}
+
+// crash kills what is between the app and the journal.
 func (w *wiki) crash() error {
-	component := w.host.Component
+	w.print.title("Kill the component and the sidecar")
 
-	w.print.title("Kill the component")
-
-	pid := component.Pid()
-	component.Kill()
-	w.print.shell(fmt.Sprintf("kill -9 %d", pid))
-
-	if err := component.Start(w.ctx); err != nil {
-		return fmt.Errorf("start the component again: %w", err)
+	for _, one := range []*harness.Process{w.host.Daprd.Process, w.host.Component.Process} {
+		pid := one.Pid()
+		one.Kill()
+		w.print.shell(fmt.Sprintf("kill -9 %d", pid))
 	}
 
-	w.print.note(fmt.Sprintf("It runs again, as process %d.", component.Pid()))
+	if err := errors.Join(w.host.Component.Start(w.ctx), w.host.Daprd.Start(w.ctx)); err != nil {
+		return fmt.Errorf("start them again: %w", err)
+	}
+
+	w.print.note(fmt.Sprintf("They run again, as processes %d and %d.", w.host.Daprd.Pid(), w.host.Component.Pid()))
 
 	if err := awaitApp(w.ctx, w.dapr); err != nil {
 		return err
@@ -256,7 +267,7 @@ func (w *wiki) crash() error {
 
 // deletion ends the page, and looks at it all the same.
 func (w *wiki) deletion() error {
-	return w.tellSteps(
+	if err := w.tellSteps(
 		step{
 			title:  "Delete the page",
 			method: http.MethodDelete, path: teaPath, want: replies(`{"page":"tea","deleted":true}`),
@@ -266,7 +277,44 @@ func (w *wiki) deletion() error {
 			title: "Its past is not", method: http.MethodGet, path: teaPath + "?version=2",
 			want: replies(`{"page":"tea","text":"` + secondText + `","version":2}`),
 		},
-	)
+	); err != nil {
+		return err
+	}
+
+	return w.eventually(step{
+		title: "The app was told of it", note: "The subscription goes on where it was.",
+		method: http.MethodGet, path: "/changes", want: says(`{"page": "tea", "version": 3, "deleted": true}`),
+	})
+}
+
+// eventually waits, before it tells a step, for what comes a moment later.
+func (w *wiki) eventually(step step) error {
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	defer cancel()
+
+	if err := harness.Poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		response, err := w.send(ctx, step)
+		if err != nil {
+			return err
+		}
+
+		return step.want(response)
+	}); err != nil {
+		return fmt.Errorf("%s: %w", strings.ToLower(step.title), err)
+	}
+
+	return w.do(step)
+}
+
+// says wants success and a text that has the part.
+func says(part string) func(harness.Response) error {
+	return func(response harness.Response) error {
+		if !response.OK() || !strings.Contains(string(response.Body), part) {
+			return fmt.Errorf("got %d %s, want %s", response.Status, response.Body, part)
+		}
+
+		return nil
+	}
 }
 
 func (w *wiki) tellSteps(steps ...step) error {
@@ -290,6 +338,7 @@ func (w *wiki) goOn() {
 		{"Like it, as often as you want and from as many terminals", "-X POST", "/pages/coffee/likes"},
 		{"Tag it", "-d '{\"add\":[\"hot\"]}'", "/pages/coffee/tags"},
 		{"Look at it, and at what it was", "", "/pages/coffee", "'/pages/coffee?version=1'", "/pages/coffee/history"},
+		{"What the app was told of pages", "", "/changes"},
 	} {
 		p.note(try[0])
 
