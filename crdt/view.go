@@ -15,6 +15,8 @@ type View struct {
 	seen    Ctx
 	root    belief
 	members *Members
+	// lost is what was seen and then sealed away without its writer, nil if nothing. See Lose.
+	lost store
 }
 
 // belief is what a user function believes of a value where that may differ from what it is.
@@ -138,12 +140,14 @@ func (v *View) Own(e *Entity, u *Update, d *Delta) {
 // Follow takes what was moved for seen where the user function has seen what it was before: it is told of no change, and
 // what it removes is to be removed where it is now. e has joined what was moved.
 func (v *View) Follow(e *Entity, r *Receipt) {
-	grew := false
+	grew, found := false, &Ctx{}
 	for _, m := range r.moved {
-		if v.seen.Has(m.old) && e.ctx.Has(m.new) && v.seen.Add(m.new) {
-			grew = true
+		if v.seen.Has(m.old) && e.ctx.Has(m.new) {
+			grew = v.seen.Add(m.new) || grew
+			found.Add(m.old)
 		}
 	}
+	v.found(found)
 	if grew {
 		e.tell(v)
 	}

@@ -30,6 +30,9 @@ func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done 
 		return fmt.Errorf("updating %s: %w", r.ref, err)
 	}
 	h.view.Own(r.state, u, d)
+	if gone := h.view.Strike(r.state, u); gone != nil {
+		p.strike(r, gone)
+	}
 	if lost {
 		p.tell(r)
 	}
@@ -169,7 +172,7 @@ func (p *partition) settleWaits() {
 }
 
 func (p *partition) settled(r *resident, w *wait) bool {
-	if r.stored < w.version || !w.published {
+	if r.stored < w.version || !w.published || r.strikes() {
 		return false
 	}
 	if p.single {
@@ -254,7 +257,7 @@ func (p *partition) expireWaits() {
 func (p *partition) unconfirmed(r *resident, w *wait) error {
 	missing := ""
 	switch {
-	case r.stored < w.version:
+	case r.stored < w.version || r.strikes():
 		missing = "the journal has not taken it"
 	case !w.published:
 		missing = "it has not been sent"
@@ -343,7 +346,7 @@ func (p *partition) drained() bool {
 		return true
 	}
 	for r := range p.all.each() {
-		if r.version > r.stored || !p.told(r) {
+		if r.version > r.stored || !p.told(r) || r.strikes() {
 			return false
 		}
 	}
