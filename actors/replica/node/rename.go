@@ -192,7 +192,7 @@ func (p *partition) caughtUp(r *resident) {
 		return
 	}
 	r.behind = false
-	if !p.single && r.state.Kind() != 0 {
+	if !p.single && (r.state.Kind() != 0 || r.state.Deleted()) {
 		r.compare = true
 		p.dirty.add(r)
 	}
