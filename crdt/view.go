@@ -17,6 +17,8 @@ type View struct {
 	members *Members
 	// lost is what was seen and then sealed away without its writer, nil if nothing. See Lose.
 	lost store
+	// diverged says that no update leads from what is believed to what is.
+	diverged bool
 }
 
 // belief is what a user function believes of a value where that may differ from what it is.
@@ -152,6 +154,49 @@ func (v *View) Follow(e *Entity, r *Receipt) {
 		e.tell(v)
 	}
 }
+
+// Refuse takes up what the user function itself said and what was not applied, in place of Own: it believes what it said, and
+// Flush corrects that.
+func (v *View) Refuse(e *Entity, u *Update) {
+	if e.kind == 0 {
+		v.diverged = true // it cannot be told that there is no value
+		return
+	}
+	if u.Kind != e.kind {
+		return // which nobody could apply
+	}
+	if v.root.kind == 0 {
+		v.root.kind, v.root.known = u.Kind, true
+	}
+	if m, ok := e.root.(*omap); ok {
+		v.root.refuseMap(u, m)
+		return
+	}
+	v.root.own(u, e.root, nil)
+}
+
+// refuseMap has what a map's update changes removed and put again, as it is.
+func (b *belief) refuseMap(u *Update, m *omap) {
+	if u.Cleared {
+		clear(b.entries)
+		for k := range m.byKey {
+			b.setEntry(k, &entryBelief{})
+		}
+	}
+	for _, k := range u.Removed {
+		b.setEntry(k, &entryBelief{})
+	}
+	for _, list := range [2][]Entry{u.Changed, u.Put} {
+		for i := range list {
+			b.setEntry(list[i].Key, &entryBelief{kind: list[i].Update.Kind, again: true})
+		}
+	}
+}
+
+// Diverged says that Flush cannot lead the user function to the value, because it believes what no update takes back: it has
+// to Begin again. So it is if a counter that only grows has become smaller, since what this node had heard of a writer that is
+// gone was not in the journal when that was sealed.
+func (v *View) Diverged() bool { return v.diverged }
 
 // own takes up an update of a value that is now s, nil at the top of a scalar. did is what the update did, nil if nothing.
 func (b *belief) own(u *Update, s store, did *body) {

@@ -134,7 +134,7 @@ func TestDeleteBeatsConcurrentUpdate(t *testing.T) {
 	clear(c.severed)
 	c.runFor(10 * time.Second)
 	for _, st := range []*simStream{a, b} {
-		if _, deleted := st.replica.Flush(); !deleted {
+		if _, err := st.replica.Flush(); !errors.Is(err, replica.ErrDeleted) {
 			t.Errorf("on node %d it is not deleted", st.user.n.place)
 		}
 		if err := st.replica.Update(plus(1), replica.Local, nil); !errors.Is(err, replica.ErrDeleted) {
@@ -175,7 +175,7 @@ func TestRecreateNewGenerationIgnoresOldDeltas(t *testing.T) {
 	if x, y := a.value().Increment, b.value().Increment; x != 1 || y != 1 {
 		t.Errorf("%d and %d, want 1", x, y)
 	}
-	if _, deleted := late.replica.Flush(); !deleted {
+	if _, err := late.replica.Flush(); !errors.Is(err, replica.ErrDeleted) {
 		t.Error("who was away is not told that what it had is deleted")
 	}
 	late.close()

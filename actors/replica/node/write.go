@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,10 @@ import (
 func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done func(error)) error {
 	r := h.r
 	if err := p.mayWrite(h); err != nil {
+		if errors.Is(err, replica.ErrReadOnly) {
+			h.view.Refuse(r.state, u)
+			p.tell(r)
+		}
 		return err
 	}
 	if n := r.state.Size(); n > p.config.EntityBytes {
