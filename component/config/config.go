@@ -49,6 +49,8 @@ type Config struct {
 	// PeerAddress is empty if there is to be none.
 	PeerAddress string
 	PeerKey     Secret
+	// PeerTLS are files; all but Name are set, or none is.
+	PeerTLS     PeerTLS
 	SlotTimeout time.Duration
 
 	// GatewayAddress is empty if there is to be none.
