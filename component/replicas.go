@@ -127,9 +127,13 @@ func (r *replicas) connect(c *Component) (replica.Bus, replica.Peers, error) {
 	if s.PeerAddress == "" {
 		return link.Bus(), link.Peers(), nil
 	}
-	r.direct, err = peers.NewDirect(peers.DirectConfig{
+	direct := peers.DirectConfig{
 		Listen: s.PeerAddress, Key: []byte(s.PeerKey.Reveal()), Self: r.self, Otherwise: link.Peers(), Log: c.log,
-	})
+	}
+	if t := s.PeerTLS; t.On() {
+		direct.TLS = &peers.TLSConfig{Cert: t.Certificate, Key: t.Key, CA: t.Authority, Name: t.Name}
+	}
+	r.direct, err = peers.NewDirect(direct)
 	return link.Bus(), r.direct, err
 }
 

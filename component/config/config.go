@@ -49,6 +49,8 @@ type Config struct {
 	// PeerAddress is empty if there is to be none.
 	PeerAddress string
 	PeerKey     Secret
+	// PeerTLS are files; all but Name are set, or none is.
+	PeerTLS     PeerTLS
 	SlotTimeout time.Duration
 	// CRDT are the replicated keys of the state store, those with the longest prefix first.
 	CRDT []CRDTKeys

@@ -150,9 +150,33 @@ var settings = []Setting{
 	},
 	{
 		Name: "peerKey", Type: "string", Scope: State | Process, Sensitive: true,
-		Meaning: "Secret by which nodes know each other at peerAddress, the same on all of them.",
+		Meaning: "Secret by which nodes know each other at peerAddress, the same on all of them. What they say is not encrypted by it: for that there is peerCertificate.",
 		Example: "a long random text",
 		parse:   parsePeerKey,
+	},
+	{
+		Name: "peerCertificate", Type: "string", Scope: State | Process,
+		Meaning: "PEM file with this node's certificate and its chain, by which nodes know each other at peerAddress, and encrypt what they say. Needs peerCertificateKey and peerAuthority. It is read again when it is renewed.",
+		Example: "/etc/entities/tls.crt",
+		parse:   optional(func(c *Config) *string { return &c.PeerTLS.Certificate }),
+	},
+	{
+		Name: "peerCertificateKey", Type: "string", Scope: State | Process,
+		Meaning: "PEM file with the private key of peerCertificate.",
+		Example: "/etc/entities/tls.key",
+		parse:   optional(func(c *Config) *string { return &c.PeerTLS.Key }),
+	},
+	{
+		Name: "peerAuthority", Type: "string", Scope: State | Process,
+		Meaning: "PEM file with the certificates of the authority that issued the certificates of all nodes.",
+		Example: "/etc/entities/ca.crt",
+		parse:   optional(func(c *Config) *string { return &c.PeerTLS.Authority }),
+	},
+	{
+		Name: "peerName", Type: "string", Scope: State | Process,
+		Meaning: "DNS name that the certificates of all nodes have. Without it everybody with a certificate of peerAuthority counts as a node, so it must issue none to others.",
+		Example: "entities.shop.svc",
+		parse:   optional(func(c *Config) *string { return &c.PeerTLS.Name }),
 	},
 	{
 		Name: "slotTimeout", Default: "15s", Type: "duration", Scope: State | Process,

@@ -44,16 +44,20 @@ func (h *handle) Begin() (value *crdt.Update, deleted bool) {
 }
 
 // Flush is Replica's.
-func (h *handle) Flush() (u *crdt.Update, deleted bool) {
+func (h *handle) Flush() (*crdt.Update, error) {
 	defer h.p.enter()()
 	h.told = false
 	if h.deleted() {
-		return nil, true
+		return nil, replica.ErrDeleted
 	}
-	if u = h.view.Flush(h.r.state, h.p.voters()); saturated(u) && !h.closed {
+	u := h.view.Flush(h.r.state, h.p.voters())
+	switch {
+	case h.view.Diverged():
+		return nil, replica.ErrDiverged
+	case saturated(u) && !h.closed:
 		h.p.tell(h.r) // there is more
 	}
-	return u, false
+	return u, nil
 }
 
 // saturated reports whether a change may be too big for one Update.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,10 @@ import (
 func (p *partition) update(h *handle, u *crdt.Update, seen *crdt.Ctx, level replica.Level, done func(error)) error {
 	r := h.r
 	if err := p.mayWrite(h); err != nil {
+		if seen != nil && errors.Is(err, replica.ErrReadOnly) {
+			h.view.Refuse(r.state, u)
+			p.tell(r)
+		}
 		return err
 	}
 	if n := r.state.Size(); n > p.config.EntityBytes {
@@ -32,6 +37,9 @@ func (p *partition) update(h *handle, u *crdt.Update, seen *crdt.Ctx, level repl
 	switch {
 	case seen != nil:
 		h.view.Own(r.state, u, d)
+		if gone := h.view.Strike(r.state, u); gone != nil {
+			p.strike(r, gone)
+		}
 		if lost {
 			p.tell(r)
 		}
@@ -175,7 +183,7 @@ func (p *partition) settleWaits() {
 }
 
 func (p *partition) settled(r *resident, w *wait) bool {
-	if r.stored < w.version || !w.published {
+	if r.stored < w.version || !w.published || r.strikes() {
 		return false
 	}
 	if p.single {
@@ -260,7 +268,7 @@ func (p *partition) expireWaits() {
 func (p *partition) unconfirmed(r *resident, w *wait) error {
 	missing := ""
 	switch {
-	case r.stored < w.version:
+	case r.stored < w.version || r.strikes():
 		missing = "the journal has not taken it"
 	case !w.published:
 		missing = "it has not been sent"
@@ -349,7 +357,7 @@ func (p *partition) drained() bool {
 		return true
 	}
 	for r := range p.all.each() {
-		if r.version > r.stored || !p.told(r) {
+		if r.version > r.stored || !p.told(r) || r.strikes() {
 			return false
 		}
 	}
