@@ -272,9 +272,6 @@ func (h *host) runtime() building.Runtime {
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
 		r.Consume = h.subscriptions.consume
-		if k, ok := h.journal.(journal.Keeper); ok {
-			r.Services = k.Services
-		}
 		r.CloudEvent = func(e journal.Event, topic, pubsub string) ([]byte, error) {
 			told, err := eventing.Logged(e, topic, pubsub, h.catalog.Load())
 			if err != nil {

@@ -77,9 +77,6 @@ func (b *broker) attach(c *catalog.Catalog) {
 			<-done
 			return err
 		},
-		Services: func(context.Context) ([]string, error) {
-			return []string{"shop.v1.Cart", "shop.v1.Order", "bank.Account", StateService, "topic/shop.v1.news", "topic/other"}, nil
-		},
 		CloudEvent: func(e journal.Event, topic, pubsub string) ([]byte, error) {
 			told, err := eventing.Logged(e, topic, pubsub, c)
 			if err != nil {

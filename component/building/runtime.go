@@ -30,8 +30,6 @@ type Runtime struct {
 	// handle to return, but for what is in progress no longer than the drain timeout: then it ends the contexts. An error
 	// before ctx has ended says that this runtime stops. Needed if there is a Journal.
 	Consume func(ctx context.Context, s Subscription, handle func(ctx context.Context, e journal.Event) error) error
-	// Services returns the services that have streams in the journal. May be nil: then wildcards know the catalog's.
-	Services func(ctx context.Context) ([]string, error)
 	// CloudEvent makes the message that tells of an event of a service, in CloudEvents' JSON. Needed if there is a
 	// Journal.
 	CloudEvent func(e journal.Event, topic, pubsub string) ([]byte, error)
@@ -62,6 +60,7 @@ type Journal interface {
 	journal.Appender
 	journal.Reader
 	List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error)
+	Services(ctx context.Context) ([]string, error)
 }
 
 // Values are replicated values, as replica.Values has them.
