@@ -282,7 +282,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "socketName", Default: "entities", Type: "string", Scope: Process,
-		Meaning: "Name of the socket without .sock, which is the second half of the component types: entities makes state.entities and bindings.entities.",
+		Meaning: "Name of the socket without .sock, which is the second half of the component types: entities makes state.entities, bindings.entities and pubsub.entities.",
 		Example: "entities",
 		parse:   parseSocketName,
 	},
