@@ -200,6 +200,7 @@ func (s *Server) register() *grpc.Server {
 	components.RegisterTransactionalStateStoreServer(g, store)
 	components.RegisterTransactionalStoreMultiMaxSizeServer(g, store)
 	components.RegisterOutputBindingServer(g, &binding{server: s})
+	components.RegisterInputBindingServer(g, &input{server: s})
 	components.RegisterPubSubServer(g, &pubsub{server: s, gates: map[string]*gate{}})
 	reflection.Register(g) // both versions: daprd speaks v1alpha
 	return g
