@@ -272,15 +272,16 @@ func (h *host) runtime() building.Runtime {
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
 		r.Consume = h.subscriptions.consume
-		if k, ok := h.journal.(journal.Keeper); ok {
-			r.Services = k.Services
-		}
 		r.CloudEvent = func(e journal.Event, topic, pubsub string) ([]byte, error) {
 			told, err := eventing.Logged(e, topic, pubsub, h.catalog.Load())
 			if err != nil {
 				return nil, err
 			}
 			return told.JSON()
+		}
+		r.Present = func(e journal.Event) (building.Shown, error) {
+			told, err := eventing.Logged(e, "", "", h.catalog.Load())
+			return building.Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err
 		}
 		r.Landed = func() { h.landed(true, false) }
 	}

@@ -30,11 +30,11 @@ type Runtime struct {
 	// handle to return, but for what is in progress no longer than the drain timeout: then it ends the contexts. An error
 	// before ctx has ended says that this runtime stops. Needed if there is a Journal.
 	Consume func(ctx context.Context, s Subscription, handle func(ctx context.Context, e journal.Event) error) error
-	// Services returns the services that have streams in the journal. May be nil: then wildcards know the catalog's.
-	Services func(ctx context.Context) ([]string, error)
 	// CloudEvent makes the message that tells of an event of a service, in CloudEvents' JSON. Needed if there is a
 	// Journal.
 	CloudEvent func(e journal.Event, topic, pubsub string) ([]byte, error)
+	// Present shows an event to apps. Needed if there is a Journal.
+	Present func(e journal.Event) (Shown, error)
 	// Landed is told that messages were published. May be nil.
 	Landed func()
 }
@@ -43,8 +43,8 @@ type Runtime struct {
 type Subscription struct {
 	// Group names them, and their cursors: 1 to feed.MaxGroupBytes bytes.
 	Group string
-	// Source of the events, as Resolve knows it: 1 to feed.MaxGroupBytes bytes.
-	Source string
+	// Sources of the events, as Resolve knows them: each of 1 to feed.MaxGroupBytes bytes.
+	Sources []string
 	// Resolve returns the services that a source means now.
 	Resolve func(ctx context.Context, source string) ([]string, error)
 	// FromNow begins with what comes after the group's first subscription, not with what is there.
@@ -62,6 +62,7 @@ type Journal interface {
 	journal.Appender
 	journal.Reader
 	List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error)
+	Services(ctx context.Context) ([]string, error)
 }
 
 // Values are replicated values, as replica.Values has them.
