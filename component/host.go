@@ -104,6 +104,11 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxHops: settings.MaxHops, MaxEffects: settings.MaxEffects, FinishTimeout: settings.CommandTimeout, Log: c.log,
 	}
 	if settings.Host == config.HostNever {
+		if len(settings.CRDT) > 0 {
+			if h.replicas, err = newReplicas(h, c); err != nil {
+				return nil, err
+			}
+		}
 		h.router, err = dispatch.New(routes)
 		return h, err
 	}
@@ -215,12 +220,14 @@ func (h *host) Run(ctx context.Context) error {
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
-			part("replicated entities", h.replicas.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.replicas != nil {
+		then = append(then, part("replicated entities", h.replicas.Run))
 	}
 	g.Go(func() error {
 		select {
@@ -265,9 +272,6 @@ func (h *host) runtime() building.Runtime {
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
 		r.Consume = h.subscriptions.consume
-		if k, ok := h.journal.(journal.Keeper); ok {
-			r.Services = k.Services
-		}
 		r.CloudEvent = func(e journal.Event, topic, pubsub string) ([]byte, error) {
 			told, err := eventing.Logged(e, topic, pubsub, h.catalog.Load())
 			if err != nil {
@@ -280,6 +284,9 @@ func (h *host) runtime() building.Runtime {
 			return building.Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err
 		}
 		r.Landed = func() { h.landed(true, false) }
+	}
+	if h.replicas != nil && h.replicas.values != nil {
+		r.Values = h.replicas.values
 	}
 	return r
 }

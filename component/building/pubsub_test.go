@@ -77,9 +77,6 @@ func (b *broker) attach(c *catalog.Catalog) {
 			<-done
 			return err
 		},
-		Services: func(context.Context) ([]string, error) {
-			return []string{"shop.v1.Cart", "shop.v1.Order", "bank.Account", StateService, "topic/shop.v1.news", "topic/other"}, nil
-		},
 		Present: func(e journal.Event) (Shown, error) {
 			told, err := eventing.Logged(e, "", "", c)
 			return Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err

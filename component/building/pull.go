@@ -20,6 +20,10 @@ import (
 // fromKey is the metadata of a subscription that overrules the setting of that name.
 const fromKey = "from"
 
+// topicKey is the metadata of a message whose topic is another than the one that was subscribed to: a wildcard, or another
+// name of the service.
+const topicKey = "topic"
+
 // pull is one subscription of a sidecar: to a topic, or that of an input binding.
 type pull struct {
 	server   *Server
@@ -252,8 +256,10 @@ func messageID(e journal.Event) string {
 
 // published is the message of a topic.
 func (s *pull) published(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error) {
+	topic := topicOf(r.catalog(), e.Ref.Service)
 	m := &components.PullMessagesResponse{
-		TopicName: topicOf(r.catalog(), e.Ref.Service),
+		// As it was subscribed to: by that the sidecar, and SDKs, find who takes it.
+		TopicName: s.topic,
 		// The same every time, so that a late acknowledgement counts.
 		Id: messageID(e),
 	}
@@ -264,11 +270,17 @@ func (s *pull) published(r *Runtime, e journal.Event) (*components.PullMessagesR
 		}
 		m.Data, m.ContentType, m.Metadata = e.Payload.Data, e.Payload.ContentType, metadata
 	} else {
-		data, err := r.CloudEvent(e, m.TopicName, s.name)
+		data, err := r.CloudEvent(e, topic, s.name)
 		if err != nil {
 			return nil, actors.Errorf(actors.FailedPrecondition, "make a CloudEvent of it: %w", err)
 		}
 		m.Data, m.ContentType = data, contentCloud
+	}
+	if topic != s.topic {
+		if m.Metadata == nil {
+			m.Metadata = map[string]string{}
+		}
+		m.Metadata[topicKey] = topic
 	}
 	if err := fits(m, s.instance.room(), "the message", "the event stays in the journal, where the binding's history has it"); err != nil {
 		return nil, actors.Errorf(actors.FailedPrecondition, "%s", err)

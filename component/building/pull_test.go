@@ -232,7 +232,7 @@ func TestPullService(t *testing.T) {
 				Data                                                                                                                json.RawMessage
 				Base64                                                                                                              []byte `json:"data_base64"`
 			}
-			if err := json.Unmarshal(m.Data, &e); err != nil || m.ContentType != contentCloud || m.TopicName != "shop.v1.Cart" {
+			if err := json.Unmarshal(m.Data, &e); err != nil || m.ContentType != contentCloud || m.TopicName != topic || i == 1 && m.Metadata["topic"] != "shop.v1.Cart" {
 				t.Fatalf("%v, %v", m, err)
 			}
 			if e.ID != "carts/a%2Fb/1" || e.Source != "shop.v1.Cart" || e.Type != "added" || e.SpecVersion != "1.0" || e.Subject != "a/b" ||
@@ -292,7 +292,10 @@ func TestPullWildcard(t *testing.T) {
 	seen := map[string]string{}
 	for range 2 {
 		m := a.next()
-		seen[m.TopicName] = string(m.Data)
+		if m.TopicName != "shop.*" {
+			t.Errorf("%v", m)
+		}
+		seen[m.Metadata["topic"]] = string(m.Data)
 		a.ack(m, "")
 	}
 	if seen["shop.v1.news"] != "shop.v1.news" || !strings.Contains(seen["shop.v1.Order"], `"type":"placed"`) {

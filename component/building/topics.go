@@ -87,12 +87,9 @@ func (r *Runtime) servicesOf(ctx context.Context, topic string) ([]string, error
 		}
 		return []string{topic, topicService(topic)}, nil
 	}
-	var known []string
-	if r.Services != nil {
-		var err error
-		if known, err = r.Services(ctx); err != nil {
-			return nil, journalError("look for the topics of "+cut(topic), err)
-		}
+	known, err := r.Journal.Services(ctx)
+	if err != nil {
+		return nil, journalError("look for the topics of "+cut(topic), err)
 	}
 	if c != nil {
 		for _, s := range c.Services() {

@@ -50,6 +50,8 @@ type Config struct {
 	PeerAddress string
 	PeerKey     Secret
 	SlotTimeout time.Duration
+	// CRDT are the replicated keys of the state store, those with the longest prefix first.
+	CRDT []CRDTKeys
 
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string

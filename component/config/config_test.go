@@ -76,6 +76,10 @@ func TestProblems(t *testing.T) {
 		"actor type":          {map[string]string{"actorType.a.B": "X/Y"}, []string{"is not a name for an actor type"}},
 		"actor type, service": {map[string]string{"actorType.a/B": "X"}, []string{"does not name a service"}},
 		"actor type, none":    {map[string]string{"actorType.": "X"}, []string{"no setting"}},
+		"crdt, type":          {map[string]string{"crdt.likes-": "counter"}, []string{`crdt.likes- "counter" is none of gcounter, pncounter, gset,`}},
+		"crdt, none":          {map[string]string{"crdt.": "flag"}, []string{"no setting", "crdt.<prefix>"}},
+		"crdt, sidecar's":     {map[string]string{"crdt.app||likes": "flag"}, []string{"leave out what the sidecar puts before keys"}},
+		"crdt, twice":         {map[string]string{"crdt.a": "flag", "CRDT.a": "vote"}, []string{"crdt.a is given twice"}},
 		"admin":               {map[string]string{"adminAddress": "off"}, []string{"give the flag --adminAddress"}},
 		"empty":               {map[string]string{"userFunction": ""}, []string{"must not be empty"}},
 	} {
@@ -91,6 +95,22 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The longest prefix comes first. Case matters in prefixes, not in types.
+func TestCRDT(t *testing.T) {
+	t.Parallel()
+	c, err := FromMetadata(map[string]string{"crdt.a": "GCounter", "crdt.A": "flag", "crdt.ab": "ormap", "CRDT.abc": "vote", "crdt.ab.": "gset"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []CRDTKeys{{"ab.", CRDTGSet}, {"abc", CRDTVote}, {"ab", CRDTORMap}, {"A", CRDTFlag}, {"a", CRDTGCounter}}
+	if diff := cmp.Diff(want, c.CRDT); diff != "" {
+		t.Error(diff)
+	}
+	if other, err := FromMetadata(map[string]string{"crdt.a": "gcounter"}); err != nil || other.Equal(c) {
+		t.Error(other.CRDT, err)
 	}
 }
 

@@ -32,7 +32,7 @@ var settings = []Setting{
 		parse:   choice(func(c *Config) *Host { return &c.Host }, HostAuto, HostAlways, HostNever),
 	},
 	{
-		Name: "actorType.", Type: "string", Scope: State | Binding | Process,
+		Name: "actorType.", Rest: "service", Type: "string", Scope: State | Binding | Process,
 		Meaning: "Name of the actor type of one service, given by its full name. Without it the actor type is the service's simple name.",
 		Example: "actorType.shop.v1.ShoppingCart=Cart",
 		parse:   parseActorType,
@@ -159,6 +159,13 @@ var settings = []Setting{
 		Meaning: "Time after which a node that shows no sign of life no longer counts as a member of replication. It stops writing after half of it.",
 		Example: "30s",
 		parse:   duration(func(c *Config) *time.Duration { return &c.SlotTimeout }, "1s", "10m"),
+	},
+	{
+		Name: "crdt.", Rest: "prefix", Type: "string", Scope: State | Process,
+		Allowed: []string{"gcounter", "pncounter", "gset", "orset", "lwwregister", "flag", "ormap", "vote"},
+		Meaning: "Type of the replicated state keys that begin with the prefix, as the app writes it; the longest prefix holds. Any node takes writes to them, which are operations; docs/crdt-keys.md has them.",
+		Example: "crdt.likes-=pncounter",
+		parse:   parseCRDT,
 	},
 	{
 		Name: "gatewayAddress", Default: "off", Type: "string", Scope: State | Process,
