@@ -118,7 +118,12 @@ func New(c Config) (*Server, error) {
 
 // Attach puts the building blocks on a runtime, in place of the one before; requests in progress end on that one. The
 // zero Runtime detaches: requests are then answered Unavailable.
-func (s *Server) Attach(r Runtime) { s.runtime.Store(&r) }
+func (s *Server) Attach(r Runtime) {
+	if r.Journal != nil {
+		r.Journal = share(r.Journal)
+	}
+	s.runtime.Store(&r)
+}
 
 // Ready is closed when the sidecar can see the socket.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
