@@ -268,6 +268,8 @@ func testTransact(t *testing.T, j Journal) {
 		t.Error(err)
 	}
 	wantCode(t, r.transact(append(many, setOp("a", "x", nil))...), codes.InvalidArgument)
+	r.want(t, "m0", "x@1")
+	r.want(t, "a", "3@4")
 }
 
 func TestStateLimits(t *testing.T) { onEach(t, testStateLimits) }
@@ -282,6 +284,13 @@ func testStateLimits(t *testing.T, j Journal) {
 		t.Errorf("%d bytes, %v", len(resp.GetData()), err)
 	}
 	wantCode(t, r.set("k", strings.Repeat("x", most+1), nil, nil), codes.ResourceExhausted)
+	wantCode(t, r.transact(setOp("k", "x", nil), setOp("l", strings.Repeat("x", most+1), nil)), codes.ResourceExhausted)
+	_, err := r.state.BulkSet(r.ctx, &components.BulkSetRequest{Items: []*components.SetRequest{
+		{Key: "k", Value: []byte("x")}, {Key: "l", Value: make([]byte, most+1)},
+	}})
+	wantCode(t, err, codes.ResourceExhausted)
+	r.want(t, "k", "<nothing>")
+	r.want(t, "l", "<nothing>")
 	wantCode(t, r.set(strings.Repeat("k", MaxKeyBytes+1), "x", nil, nil), codes.InvalidArgument)
 	wantCode(t, r.set("a\x00b", "x", nil, nil), codes.InvalidArgument)
 	for _, key := range []string{"app||Type||a/b%#?\\||k", " ", "\n", "ключ🫖", "a\u0085b"} {
@@ -298,7 +307,7 @@ func testStateLimits(t *testing.T, j Journal) {
 		wantCode(t, err, code)
 	}
 	// What daprd needs to hand code and text on.
-	err := r.set("", "x", nil, nil)
+	err = r.set("", "x", nil, nil)
 	info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo)
 	if !ok || info.GetMetadata()["kit_error"] != "true" || info.GetMetadata()["http_code"] != "400" || info.GetMetadata()["tag"] != "ERR_ENTITIES_INVALID_ARGUMENT" {
 		t.Errorf("%v", info)
