@@ -293,12 +293,22 @@ func testStateLimits(t *testing.T, j Journal) {
 	r.want(t, "l", "<nothing>")
 	wantCode(t, r.set(strings.Repeat("k", MaxKeyBytes+1), "x", nil, nil), codes.InvalidArgument)
 	wantCode(t, r.set("a\x00b", "x", nil, nil), codes.InvalidArgument)
-	for _, key := range []string{"app||Type||a/b%#?\\||k", " ", "\n", "ключ🫖", "a\u0085b"} {
-		if err := r.set(key, "x", nil, nil); err != nil {
+	for _, key := range []string{
+		"app||Type||a/b%#?\\||k", " ", "\n", "ключ🫖", "a\u0085b",
+		`'; DROP TABLE entities.events; --`, `k' OR '1'='1`, `"k"`, `{"k",NULL}`, "$1", `\'`,
+	} {
+		if err := r.set(key, key, nil, nil); err != nil {
 			t.Errorf("%q: %v", key, err)
 		}
-		r.want(t, key, "x@1")
+		r.want(t, key, key+"@1")
 	}
+	for _, key := range []string{`k' OR '1'='1`, `{"k",NULL}`} {
+		if err := r.del(key, nil); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+		r.want(t, key, "<nothing>")
+	}
+	r.want(t, `"k"`, `"k"@1`)
 	for value, code := range map[string]codes.Code{
 		"5": codes.OK, "2147483647": codes.OK, "0": codes.OK, "-1": codes.OK, "": codes.OK,
 		"x": codes.InvalidArgument, "-2": codes.InvalidArgument, "2147483648": codes.InvalidArgument, "1.5": codes.InvalidArgument,

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,5 +108,60 @@ func TestStateRefusals(t *testing.T) {
 		if r := s.request(t, http.MethodGet, store+"/"+key, nil, nil); string(r.Body) != want || want != "" && r.Header.Get("Etag") != "1" {
 			t.Errorf("%s is %d %s with the ETag %q, want %s", key, r.Status, r.Body, r.Header.Get("Etag"), want)
 		}
+	}
+}
+
+// The database goes and comes back. Meanwhile the state store says so; afterwards it goes on by itself, with everything
+// that it has acknowledged, and neither the sidecar nor the component is started again.
+func TestStateOutlivesItsDatabase(t *testing.T) {
+	t.Parallel()
+	s := prepare(t)
+	database, err := s.cluster.StartPostgres(within(t, time.Minute), harness.PostgresOptions{})
+	if errors.Is(err, harness.ErrNoPostgres) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.host(t, harness.HostOptions{Journal: database.URL("postgres")})
+	component, sidecar := s.Component.Pid(), s.Daprd.Pid()
+	const store = "/v1.0/state/" + harness.StateName
+	save := func(key string, value any) harness.Response {
+		return s.request(t, http.MethodPost, store, nil, []harness.StateItem{{Key: key, Value: value}})
+	}
+	for i := range 3 {
+		if r := save("k", i); !r.OK() {
+			t.Fatalf("save: %d %s", r.Status, r.Body)
+		}
+		if err := database.Stop(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		for name, r := range map[string]harness.Response{
+			"save": save("lost", i), "get": s.request(t, http.MethodGet, store+"/k", nil, nil),
+		} {
+			if r.Status != http.StatusServiceUnavailable || !strings.Contains(string(r.Body), "journal") {
+				t.Errorf("%s without the database: %d %s", name, r.Status, r.Body)
+			}
+		}
+		if err := database.Start(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		err := harness.Poll(within(t, time.Minute), 100*time.Millisecond, func(context.Context) error {
+			if r := save("other", i); !r.OK() {
+				return fmt.Errorf("save: %d %s", r.Status, r.Body)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range map[string]string{"k": strconv.Itoa(i), "other": strconv.Itoa(i), "lost": ""} {
+			if r := s.request(t, http.MethodGet, store+"/"+key, nil, nil); string(r.Body) != want {
+				t.Errorf("%s is %d %s, want %s", key, r.Status, r.Body, want)
+			}
+		}
+	}
+	if s.Component.Pid() != component || s.Daprd.Pid() != sidecar {
+		t.Error("something was started again")
 	}
 }
