@@ -12,6 +12,8 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/component/building"
+	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/daprapi"
 )
 
 // How long between two looks at the sidecar, at first and at most, and how long one look may take.
@@ -121,5 +123,29 @@ func (r *resumption) one(ctx context.Context, k building.Kept) error {
 		return fmt.Errorf("%w: it does not list the component", errForeign)
 	}
 	c.log.Info("resuming the sidecar's last Init", "component", k.String())
-	return c.building.Resume(ctx, k)
+	if err := c.building.Resume(ctx, k); err != nil {
+		return err
+	}
+	c.abandoned(ctx, k, settings, sidecar)
+	return nil
+}
+
+// abandoned looks for what a sidecar believes to have subscribed to. It does not notice that the component restarted.
+func (c *Component) abandoned(ctx context.Context, k building.Kept, settings config.Config, sidecar *daprapi.Client) {
+	topics := c.building.Abandoned(k)
+	if len(topics) == 0 {
+		return
+	}
+	log := c.log.With("component", k.String(), "topics", strings.Join(topics, ", "), "sidecar", settings.DaprGRPCEndpoint)
+	if settings.OnRestart != config.OnRestartSidecar {
+		log.Error("the sidecar's subscriptions have ended with the restart of this component, and it does not subscribe again: " +
+			"nothing is delivered until the sidecar restarts (onRestart: restartSidecar has that done)")
+		return
+	}
+	log.Warn("the sidecar's subscriptions have ended with the restart of this component, and it does not subscribe again: it is told to stop, so that it is started again")
+	ask, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := sidecar.Shutdown(ask); err != nil {
+		log.Error("the sidecar was told to stop and refused: restart it", keyError, err)
+	}
 }

@@ -26,4 +26,10 @@
 //
 // Requests that come at the same time share commits and readings of the journal (shared), each with the answer that it
 // would have got alone: one of them carries them out for all while the next ones gather.
+//
+// # Replicated keys
+//
+// A key whose prefix the settings give a type is no stream: it is a replicated value, of which this node has a copy. What is
+// set is an operation on it, in the JSON of crdtjson, and what is got is its value. Writes are joined, so there are no ETags;
+// nor are there versions, expiry, or transactions, which is what the client is told.
 package building

@@ -233,4 +233,4 @@ func (b *binding) outcome(ctx context.Context, c *call) (*components.InvokeRespo
 	return answer(o, map[string]string{"sequence": strconv.FormatInt(out.Sequence, 10)})
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

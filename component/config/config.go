@@ -50,6 +50,8 @@ type Config struct {
 	PeerAddress string
 	PeerKey     Secret
 	SlotTimeout time.Duration
+	// CRDT are the replicated keys of the state store, those with the longest prefix first.
+	CRDT []CRDTKeys
 
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string
@@ -60,6 +62,15 @@ type Config struct {
 	Pprof        bool
 	LogLevel     slog.Level
 	LogFormat    string
+
+	// ConsumerID of a pub/sub component, empty if the sidecar gave none.
+	ConsumerID string
+	// From where a consumer begins that is new.
+	From          From
+	MaxDeliveries int
+	MaxUnacked    int
+	AckTimeout    time.Duration
+	OnRestart     OnRestart
 
 	// InitFile says whether the last Init is kept.
 	InitFile bool
@@ -91,6 +102,26 @@ const (
 	Checked Reads = "checked"
 	// Cached reads answer from memory.
 	Cached Reads = "cached"
+)
+
+// From says where a consumer begins that is new.
+type From string
+
+// The values of From.
+const (
+	FromBeginning From = "beginning"
+	FromNow       From = "now"
+)
+
+// OnRestart says what is done about subscriptions that a restart of the component has ended.
+type OnRestart string
+
+// The values of OnRestart.
+const (
+	// OnRestartLog tells an operator.
+	OnRestartLog OnRestart = "log"
+	// OnRestartSidecar shuts the sidecar down, so that whoever supervises it starts it again.
+	OnRestartSidecar OnRestart = "restartSidecar"
 )
 
 // Default is the configuration of a state.entities component without metadata.

@@ -21,6 +21,7 @@ func TestDefaults(t *testing.T) {
 		MaxInFlight: 10000, MaxEvents: 1000, MaxEffects: 100, MaxHops: 16, MaxTries: 10, LeaseTimeout: 5 * time.Second, Pubsub: "pubsub",
 		Replication: Replication{Transport: TransportNone}, SlotTimeout: 15 * time.Second, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
 		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
+		From: FromBeginning, MaxDeliveries: 100, MaxUnacked: 16, AckTimeout: time.Minute, OnRestart: OnRestartLog,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
 	}
 	if diff := cmp.Diff(want, Default(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
@@ -75,6 +76,10 @@ func TestProblems(t *testing.T) {
 		"actor type":          {map[string]string{"actorType.a.B": "X/Y"}, []string{"is not a name for an actor type"}},
 		"actor type, service": {map[string]string{"actorType.a/B": "X"}, []string{"does not name a service"}},
 		"actor type, none":    {map[string]string{"actorType.": "X"}, []string{"no setting"}},
+		"crdt, type":          {map[string]string{"crdt.likes-": "counter"}, []string{`crdt.likes- "counter" is none of gcounter, pncounter, gset,`}},
+		"crdt, none":          {map[string]string{"crdt.": "flag"}, []string{"no setting", "crdt.<prefix>"}},
+		"crdt, sidecar's":     {map[string]string{"crdt.app||likes": "flag"}, []string{"leave out what the sidecar puts before keys"}},
+		"crdt, twice":         {map[string]string{"crdt.a": "flag", "CRDT.a": "vote"}, []string{"crdt.a is given twice"}},
 		"admin":               {map[string]string{"adminAddress": "off"}, []string{"give the flag --adminAddress"}},
 		"empty":               {map[string]string{"userFunction": ""}, []string{"must not be empty"}},
 	} {
@@ -90,6 +95,22 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The longest prefix comes first. Case matters in prefixes, not in types.
+func TestCRDT(t *testing.T) {
+	t.Parallel()
+	c, err := FromMetadata(map[string]string{"crdt.a": "GCounter", "crdt.A": "flag", "crdt.ab": "ormap", "CRDT.abc": "vote", "crdt.ab.": "gset"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []CRDTKeys{{"ab.", CRDTGSet}, {"abc", CRDTVote}, {"ab", CRDTORMap}, {"A", CRDTFlag}, {"a", CRDTGCounter}}
+	if diff := cmp.Diff(want, c.CRDT); diff != "" {
+		t.Error(diff)
+	}
+	if other, err := FromMetadata(map[string]string{"crdt.a": "gcounter"}); err != nil || other.Equal(c) {
+		t.Error(other.CRDT, err)
 	}
 }
 
@@ -226,6 +247,28 @@ func TestBindingMetadata(t *testing.T) {
 	}
 	_, err = Resolve(Binding, map[string]string{"journal": "memory:"})
 	if err == nil || !strings.Contains(err.Error(), "belongs to the state.entities component") {
+		t.Error(err)
+	}
+}
+
+func TestPubSubMetadata(t *testing.T) {
+	t.Parallel()
+	c, err := Resolve(PubSub, map[string]string{"maxQueue": "3"}, map[string]string{
+		"consumerId": "billing", "from": "NOW", "maxDeliveries": "3", "ackTimeout": "2s", "maxUnacked": "1", "onRestart": "restartsidecar",
+		"allowedTopics": "orders", "publishingScopes": "a=b",
+	})
+	if err != nil || c.ConsumerID != "billing" || c.From != FromNow || c.MaxDeliveries != 3 || c.AckTimeout != 2*time.Second ||
+		c.MaxUnacked != 1 || c.OnRestart != OnRestartSidecar {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for key, value := range map[string]string{
+		"journal": "memory:", "consumerID": "a\x00b", "maxDeliveries": "0", "from": "tomorrow", "maxUnacked": "1001",
+	} {
+		if _, err := Resolve(PubSub, map[string]string{key: value}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s %q: %v", key, value, err)
+		}
+	}
+	if _, err = Resolve(PubSub, map[string]string{"journal": "memory:"}); !strings.Contains(err.Error(), "belongs to the state.entities component, not to pubsub.entities") {
 		t.Error(err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 type parser = func(c *Config, suffix, value string) error
@@ -158,6 +160,15 @@ func address(field func(*Config) *string) func(c *Config, name, value string) er
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && strconv.FormatUint(n, 10) == s
+}
+
+// parseConsumerID leaves room for what else names a consumer.
+func parseConsumerID(c *Config, _, value string) error {
+	if len(value) > 256 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return errors.New("is not a name of up to 256 bytes without control characters")
+	}
+	c.ConsumerID = value
+	return nil
 }
 
 func parseLogLevel(c *Config, _, value string) error {

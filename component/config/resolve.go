@@ -70,8 +70,8 @@ func unplaced(key string, s *Setting, scope Scope) error {
 	case s.Scope == Process:
 		return fmt.Errorf("%s cannot be set in a component's metadata, because it is needed before that is read; give the flag --%s",
 			s.Name, s.Name)
-	case s.Scope&State != 0 && scope == Binding:
-		return fmt.Errorf("%s belongs to the state.entities component, not to bindings.entities", s.Name)
+	case s.Scope&State != 0 && scope != Process:
+		return fmt.Errorf("%s belongs to the state.entities component, not to %s", s.Name, scope)
 	default:
 		return unknown(key, scope)
 	}

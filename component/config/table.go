@@ -20,7 +20,7 @@ var settings = []Setting{
 		},
 	},
 	{
-		Name: "appId", Type: "string", Scope: State | Binding | Process,
+		Name: "appId", Type: "string", Scope: State | Binding | PubSub | Process,
 		Meaning: "App id of the sidecar. Write {appID}, which the sidecar replaces. A restarted component resumes only with a sidecar of this app id.",
 		Example: "{appID}",
 		parse:   optional(func(c *Config) *string { return &c.AppID }),
@@ -32,19 +32,19 @@ var settings = []Setting{
 		parse:   choice(func(c *Config) *Host { return &c.Host }, HostAuto, HostAlways, HostNever),
 	},
 	{
-		Name: "actorType.", Type: "string", Scope: State | Binding | Process,
+		Name: "actorType.", Rest: "service", Type: "string", Scope: State | Binding | Process,
 		Meaning: "Name of the actor type of one service, given by its full name. Without it the actor type is the service's simple name.",
 		Example: "actorType.shop.v1.ShoppingCart=Cart",
 		parse:   parseActorType,
 	},
 	{
-		Name: "daprGrpcEndpoint", Default: "127.0.0.1:50001", Type: "string", Scope: State | Binding | Process,
+		Name: "daprGrpcEndpoint", Default: "127.0.0.1:50001", Type: "string", Scope: State | Binding | PubSub | Process,
 		Meaning: "Address of the sidecar's gRPC API. The environment variables DAPR_GRPC_ENDPOINT and DAPR_GRPC_PORT set it too.",
 		Example: "127.0.0.1:50001",
 		parse:   text(func(c *Config) *string { return &c.DaprGRPCEndpoint }),
 	},
 	{
-		Name: "daprApiToken", Type: "string", Scope: State | Binding | Process, Sensitive: true,
+		Name: "daprApiToken", Type: "string", Scope: State | Binding | PubSub | Process, Sensitive: true,
 		Meaning: "API token of the sidecar. Better given by the environment variable DAPR_API_TOKEN or a secretKeyRef.",
 		Example: "a-long-random-text",
 		parse: func(c *Config, _, value string) error {
@@ -161,6 +161,13 @@ var settings = []Setting{
 		parse:   duration(func(c *Config) *time.Duration { return &c.SlotTimeout }, "1s", "10m"),
 	},
 	{
+		Name: "crdt.", Rest: "prefix", Type: "string", Scope: State | Process,
+		Allowed: []string{"gcounter", "pncounter", "gset", "orset", "lwwregister", "flag", "ormap", "vote"},
+		Meaning: "Type of the replicated state keys that begin with the prefix, as the app writes it; the longest prefix holds. Any node takes writes to them, which are operations; docs/crdt-keys.md has them.",
+		Example: "crdt.likes-=pncounter",
+		parse:   parseCRDT,
+	},
+	{
 		Name: "gatewayAddress", Default: "off", Type: "string", Scope: State | Process,
 		Meaning: "Address at which all services of the user function are served over gRPC, gRPC-Web and HTTP, or off. There is no authentication: leave it on the loopback interface, or behind something that has.",
 		Example: "127.0.0.1:9000",
@@ -179,7 +186,7 @@ var settings = []Setting{
 		parse:   size(func(c *Config) *int64 { return &c.MaxBytes }, 1<<20, 1<<40),
 	},
 	{
-		Name: "maxMessage", Default: "16Mi", Type: "bytesize", Scope: State | Binding | Process,
+		Name: "maxMessage", Default: "16Mi", Type: "bytesize", Scope: State | Binding | PubSub | Process,
 		Meaning: "Size of one message that the component takes from the sidecar or from the user function.",
 		Example: "64Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxMessage }, 64<<10, 1<<30),
@@ -191,7 +198,7 @@ var settings = []Setting{
 		parse:   size(func(c *Config) *int64 { return &c.MaxMetadata }, 1<<10, 1<<26),
 	},
 	{
-		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Binding | Process,
+		Name: "maxReply", Default: "4032Ki", Type: "bytesize", Scope: State | Binding | PubSub | Process,
 		Meaning: "Size of one answer to the sidecar, state values included, and of one command that goes out through it. A larger one breaks the sidecar's actor stream unless its --max-body-size (default 4Mi) is raised; the answers of state and binding never get past 4Mi.",
 		Example: "1Mi",
 		parse:   size(func(c *Config) *int64 { return &c.MaxReply }, 1<<10, 1<<30),
@@ -209,7 +216,43 @@ var settings = []Setting{
 		parse:   boolean(func(c *Config) *bool { return &c.Pprof }),
 	},
 	{
-		Name: "initFile", Default: "on", Type: "string", Scope: State | Process, Allowed: []string{"on", "off"},
+		Name: "consumerID", Type: "string", Scope: PubSub,
+		Meaning: "Who consumes: components with the same one share the messages of a topic, others have each their own. The sidecar says its app id if nothing is given.",
+		Example: "billing",
+		parse:   parseConsumerID,
+	},
+	{
+		Name: "from", Default: "beginning", Type: "string", Scope: PubSub, Allowed: []string{"beginning", "now"},
+		Meaning: "Where a consumer begins at its first subscription to a topic: with the first message that is kept (beginning), or with the next one (now). The metadata of a subscription may say it, too.",
+		Example: "now",
+		parse:   choice(func(c *Config) *From { return &c.From }, FromBeginning, FromNow),
+	},
+	{
+		Name: "maxDeliveries", Default: "100", Type: "number", Scope: PubSub,
+		Meaning: "Number of times that a message is delivered before it is parked, so that those behind it get on. The pause before the next time doubles from 100ms to 30s: 100 times are at least 20 minutes.",
+		Example: "10",
+		parse:   number(func(c *Config) *int { return &c.MaxDeliveries }, 1, 1_000_000),
+	},
+	{
+		Name: "ackTimeout", Default: "1m", Type: "duration", Scope: PubSub,
+		Meaning: "Time after which a message that is neither acknowledged nor refused is delivered again. Make it longer than the app takes for a message.",
+		Example: "5m",
+		parse:   duration(func(c *Config) *time.Duration { return &c.AckTimeout }, "100ms", "24h"),
+	},
+	{
+		Name: "maxUnacked", Default: "16", Type: "number", Scope: PubSub,
+		Meaning: "Number of messages that a subscription is given ahead of its acknowledgements, each of another entity. The sidecar hands them to the app one by one.",
+		Example: "1",
+		parse:   number(func(c *Config) *int { return &c.MaxUnacked }, 1, 1000),
+	},
+	{
+		Name: "onRestart", Default: "log", Type: "string", Scope: PubSub, Allowed: []string{"log", "restartSidecar"},
+		Meaning: "What is done when the component has restarted and its sidecar, which does not subscribe again, has not: an error in the log, or a shutdown of the sidecar, which has to be started again by Kubernetes or whatever looks after it.",
+		Example: "restartSidecar",
+		parse:   choice(func(c *Config) *OnRestart { return &c.OnRestart }, OnRestartLog, OnRestartSidecar),
+	},
+	{
+		Name: "initFile", Default: "on", Type: "string", Scope: State | PubSub | Process, Allowed: []string{"on", "off"},
 		Meaning: "Whether the last metadata, secrets included, is kept in a file beside the socket that only this user can read. Without it a restarted component does nothing until its sidecar restarts too.",
 		Example: "off",
 		parse: func(c *Config, _, value string) error {
@@ -258,5 +301,9 @@ var settings = []Setting{
 	dapr("outboxDiscardWhenMissingState", "bool", State, "Whether the sidecar's outbox drops messages whose transaction it does not find.", "true"),
 	dapr("primaryEncryptionKey", "string", State, "Key with which the sidecar encrypts state values.", "{a secretKeyRef}"),
 	dapr("secondaryEncryptionKey", "string", State, "Key with which the sidecar decrypts what an earlier key encrypted.", "{a secretKeyRef}"),
+	dapr("allowedTopics", "string", PubSub, "Topics that may be used, separated by commas.", "orders,payments"),
+	dapr("protectedTopics", "string", PubSub, "Topics that only apps with a scope may use, separated by commas.", "payments"),
+	dapr("publishingScopes", "string", PubSub, "Topics to which apps may publish.", "shop=orders;billing=payments"),
+	dapr("subscriptionScopes", "string", PubSub, "Topics to which apps may subscribe.", "billing=orders"),
 	dapr("direction", "string", Binding, "Direction of the binding. There is only output.", "output"),
 }
