@@ -25,6 +25,9 @@
 // read. When a value expires stands in the type URL of its event; nothing is written when it does. So a key's past can be
 // read: every event is a version, and what an answer is made of depends on the events up to it alone.
 //
+// Requests that come at the same time share commits and readings of the journal (shared), each with the answer that it
+// would have got alone: one of them carries them out for all while the next ones gather.
+//
 // # Replicated keys
 //
 // A key whose prefix the settings give a type is no stream: it is a replicated value, of which this node has a copy. What is

@@ -128,6 +128,9 @@ func New(c Config) (*Server, error) {
 // Attach puts the building blocks on a runtime, in place of the one before; requests in progress end on that one. The
 // zero Runtime detaches: requests are then answered Unavailable, and subscriptions wait for the next one.
 func (s *Server) Attach(r Runtime) {
+	if r.Journal != nil {
+		r.Journal = share(r.Journal)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runtime.Store(&r)

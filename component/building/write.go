@@ -196,7 +196,7 @@ func (g *writing) prepare(ctx context.Context, writes []*write) error {
 
 func (g *writing) append(ctx context.Context, writes []*write) error {
 	send, size := g.journal.Append, bulk
-	if g.whole {
+	if g.whole && len(writes) > 1 { // one append is whole as it is
 		send, size = g.journal.Transact, len(writes)
 	}
 	for from := 0; from < len(writes); from += size {
