@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -41,6 +42,7 @@ type host struct {
 	deliveries *deliveries
 	topics     *topics
 	replicas   *replicas
+	retention  *lease.Leases // nil if there is nothing to remove
 	catalog    atomic.Pointer[catalog.Catalog]
 }
 
@@ -72,6 +74,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
 			return nil, err
 		}
+	}
+	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
 	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
@@ -219,6 +224,9 @@ func (h *host) Run(ctx context.Context) error {
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.retention != nil {
+		first = append(first, part("retention", h.retention.Run))
 	}
 	if h.replicas != nil {
 		then = append(then, part("replicated entities", h.replicas.Run))

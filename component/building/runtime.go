@@ -31,6 +31,7 @@ type Journal interface {
 	journal.Appender
 	journal.Reader
 	List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error)
+	Span(ctx context.Context, ref actors.Ref) (journal.Span, error)
 }
 
 // Values are replicated values, as replica.Values has them.
