@@ -165,6 +165,7 @@ func (s *sweep) run(ctx context.Context) error {
 // once goes through the rest of the keys.
 func (s *sweep) once(ctx context.Context) error {
 	s.started, s.began, s.events, s.emptied, s.next = time.Now(), time.Now(), 0, 0, map[string]pageState{}
+	defer s.report()
 	if s.after == "" {
 		s.after = s.space
 	}
@@ -206,13 +207,16 @@ func (s *sweep) once(ctx context.Context) error {
 		}
 	}
 	s.pages = s.next
-	took := time.Since(s.started)
-	s.config.Swept(took)
+	s.config.Swept(time.Since(s.started))
+	return nil
+}
+
+// report logs what has been removed, also by a sweep that did not come to its end.
+func (s *sweep) report() {
 	if s.events > 0 {
 		s.config.Log.Info("retention removed what is no longer kept of state keys", "keys", s.space, "events", s.events,
-			"emptied", s.emptied, "took", took)
+			"emptied", s.emptied, "took", time.Since(s.started))
 	}
-	return nil
 }
 
 // save keeps where the sweep is.

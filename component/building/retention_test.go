@@ -505,6 +505,24 @@ func TestRetentionStops(t *testing.T) {
 		if n == 0 || n > 2*retentionKeys {
 			t.Errorf("%d keys were done in two pages", n)
 		}
+		// Another one has worked on it meanwhile, without either noticing.
+		pages = 0
+		err = work(j, func() bool {
+			if pages++; pages == 2 {
+				cell, err := j.Cell(t.Context(), retentionCell+`""`)
+				if err == nil {
+					cell.Value = []byte("{}")
+					_, err = j.Put(t.Context(), cell)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			return true
+		})
+		if !errors.Is(err, errNotOurs) || !errors.Is(err, journal.ErrConflict) {
+			t.Errorf("with another one beside it: %v", err)
+		}
 		for _, call := range []journaltest.Call{journaltest.CallList, journaltest.CallForget, journaltest.CallCell, journaltest.CallPut, journaltest.CallLast} {
 			f := journaltest.NewFaulty(j)
 			put(t, j, "k1", valued("a", time.Time{}))
