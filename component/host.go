@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -44,6 +45,7 @@ type host struct {
 	subscriptions *subscriptions
 	replicas      *replicas
 	catalog       atomic.Pointer[catalog.Catalog]
+	retention     *lease.Leases // nil if there is nothing to remove
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -76,6 +78,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		}
 	}
 	h.subscriptions = newSubscriptions(h, c.metrics)
+	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
+	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
 		Reads:          reads(settings.Reads),
@@ -225,6 +230,9 @@ func (h *host) Run(ctx context.Context) error {
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.retention != nil {
+		first = append(first, part("retention", h.retention.Run))
 	}
 	if h.replicas != nil {
 		then = append(then, part("replicated entities", h.replicas.Run))

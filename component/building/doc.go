@@ -23,7 +23,8 @@
 // key appends the event "set", deleting it the event "deleted", and the ETag is the sequence of the last event. Writes
 // without a condition append wherever the stream is; those with an ETag or first-write expect the sequence that was
 // read. When a value expires stands in the type URL of its event; nothing is written when it does. So a key's past can be
-// read: every event is a version, and what an answer is made of depends on the events up to it alone.
+// read: every event is a version, and what an answer is made of depends on the events up to it alone. Retention, in the
+// background, takes the oldest away, and all of a key that has been gone for long enough; sequences go on.
 //
 // Requests that come at the same time share commits and readings of the journal (shared), each with the answer that it
 // would have got alone: one of them carries them out for all while the next ones gather.

@@ -63,6 +63,7 @@ type Journal interface {
 	journal.Reader
 	List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error)
 	Services(ctx context.Context) ([]string, error)
+	Span(ctx context.Context, ref actors.Ref) (journal.Span, error)
 }
 
 // Values are replicated values, as replica.Values has them.

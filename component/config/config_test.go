@@ -23,6 +23,7 @@ func TestDefaults(t *testing.T) {
 		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
 		From: FromBeginning, MaxDeliveries: 100, MaxUnacked: 16, AckTimeout: time.Minute, OnRestart: OnRestartLog,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
+		RetentionInterval: time.Minute, KeyPrefix: "appid",
 	}
 	if diff := cmp.Diff(want, Default(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -43,7 +44,7 @@ func TestFromMetadata(t *testing.T) {
 	want.UserFunction, want.Journal = "unix:/run/app.sock", Journal{Scheme: "postgres", Source: "postgres://u:p@h/d"}
 	want.IdleTimeout, want.MaxBytes = 90*time.Second, 1<<30
 	want.ActorTypes = map[string]string{"shop.v1.ShoppingCart": "Cart"}
-	want.InitFile, want.Host = false, HostAlways
+	want.InitFile, want.Host, want.KeyPrefix = false, HostAlways, "none"
 	want.Replication.Transport = TransportJournal // it is shared
 	if !c.Equal(want) {
 		t.Error(cmp.Diff(want, c))

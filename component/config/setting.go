@@ -51,7 +51,7 @@ type Setting struct {
 	Allowed []string
 	// Sensitive values may hold a password.
 	Sensitive bool
-	// Dapr's own settings are read by the sidecar, and accepted here without being looked at.
+	// Dapr's own settings are read by the sidecar. They are accepted here, and those without parse not even looked at.
 	Dapr  bool
 	Scope Scope
 

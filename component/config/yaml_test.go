@@ -246,7 +246,7 @@ func TestTable(t *testing.T) {
 			!slices.Contains([]string{"string", "number", "bool", "duration", "bytesize"}, s.Type) {
 			t.Errorf("%s is not complete: %+v", s.Name, s)
 		}
-		if s.Dapr != (s.parse == nil) || s.Dapr && s.Scope&Process != 0 {
+		if !s.Dapr && s.parse == nil || s.Dapr && s.Scope&Process != 0 {
 			t.Errorf("%s: either the sidecar's or ours", s.Name)
 		}
 		if s.Dapr {
