@@ -24,7 +24,30 @@ func OpenJournal(ctx context.Context, where config.Journal, create bool, known f
 	}
 	j, err := openJournal(ctx, where)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the journal: %w", err)
+		hint := ""
+		if where.Scheme == "sqlite" {
+			hint = "; if a component has it open, ask that: --component"
+		}
+		return nil, nil, fmt.Errorf("open the journal: %w%s", err, hint)
 	}
 	return &operations.Direct{Of: j, Scheme: where.Scheme, Catalog: known}, j.Close, nil
+}
+
+// serveOperations carries out operations on the journal at the admin address, for those who may.
+func (c *Component) serveOperations() {
+	if c.settings.Operations == config.OperationsOff {
+		return
+	}
+	c.admin.Operations(operations.Path, c.settings.Operations == config.OperationsAll, &operations.Handler{
+		Journal: func() (operations.Journal, error) {
+			h := c.host.Load()
+			if h == nil || h.journal == nil {
+				return nil, errors.New("the component has no journal open; /readyz says why")
+			}
+			return &operations.Direct{Of: h.journal, Scheme: h.settings.Journal.Scheme, Catalog: h.catalog.Load}, nil
+		},
+		// JSON may write a byte as six.
+		MaxBody: 6*c.settings.MaxMessage + 64<<20,
+		Logger:  c.log,
+	})
 }

@@ -57,6 +57,7 @@ type Config struct {
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string
+	Operations   Operations
 	Pprof        bool
 	LogLevel     slog.Level
 	LogFormat    string
@@ -91,6 +92,19 @@ const (
 	Checked Reads = "checked"
 	// Cached reads answer from memory.
 	Cached Reads = "cached"
+)
+
+// Operations says whose operations on the journal are carried out.
+type Operations string
+
+// The values of Operations.
+const (
+	// OperationsLocal are those that come from this machine.
+	OperationsLocal Operations = "local"
+	// OperationsAll are those of everybody who reaches the address.
+	OperationsAll Operations = "all"
+	// OperationsOff are none.
+	OperationsOff Operations = "off"
 )
 
 // Default is the configuration of a state.entities component without metadata.

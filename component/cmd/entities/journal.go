@@ -115,7 +115,11 @@ func (o *operating) open(ctx context.Context) (operations.Journal, func() error,
 	case url != "":
 		return o.openURL(ctx, url, false)
 	}
-	return nil, nil, errors.New("not yet")
+	c, err := operations.Dial(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Close, nil
 }
 
 func (o *operating) openURL(ctx context.Context, url string, create bool) (operations.Journal, func() error, error) {
