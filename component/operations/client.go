@@ -223,9 +223,9 @@ func (c *Client) Keep(ctx context.Context, effects []journal.Kept) error {
 }
 
 // Put implements Journal.
-func (c *Client) Put(ctx context.Context, cell journal.Cell) error {
-	_, err := c.call(ctx, "put", request{Cell: &cellForm{cell.Key, cell.Value}, Sequence: cell.Version})
-	return err
+func (c *Client) Put(ctx context.Context, cell journal.Cell) (int64, error) {
+	out, err := c.call(ctx, "put", request{Cell: &cellForm{cell.Key, cell.Value}, Sequence: cell.Version})
+	return out.Version, err
 }
 
 // Erase implements Journal.

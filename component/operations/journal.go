@@ -55,7 +55,7 @@ type Target interface {
 	// Keep keeps effects, in order, and parks those that were parked. Those that are kept already are left as they are.
 	Keep(ctx context.Context, effects []journal.Kept) error
 	// Put is that of journal.Cells.
-	Put(ctx context.Context, c journal.Cell) error
+	Put(ctx context.Context, c journal.Cell) (version int64, err error)
 	// Erase is that of journal.Keeper.
 	Erase(ctx context.Context, ref actors.Ref) error
 }

@@ -117,11 +117,12 @@ var methods = map[string]func(ctx context.Context, j Journal, in *request, out *
 		}
 		return j.Keep(ctx, list)
 	},
-	"put": func(ctx context.Context, j Journal, in *request, _ *response) error {
+	"put": func(ctx context.Context, j Journal, in *request, out *response) (err error) {
 		if in.Cell == nil {
 			return actors.Errorf(actors.InvalidArgument, "no cell is given")
 		}
-		return j.Put(ctx, journal.Cell{Key: in.Cell.Key, Value: in.Cell.Value, Version: in.Sequence})
+		out.Version, err = j.Put(ctx, journal.Cell{Key: in.Cell.Key, Value: in.Cell.Value, Version: in.Sequence})
+		return err
 	},
 	"erase": func(ctx context.Context, j Journal, in *request, _ *response) error { return j.Erase(ctx, in.ref()) },
 }

@@ -45,6 +45,7 @@ type response struct {
 	Snapshot *snapshotForm     `json:"snapshot,omitempty"`
 	Effects  []placedEffect    `json:"effects,omitempty"`
 	Cells    []placedCell      `json:"cells,omitempty"`
+	Version  int64             `json:"version,omitempty"`
 	// Error may come with events before it.
 	Error *errorForm `json:"error,omitempty"`
 }

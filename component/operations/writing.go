@@ -75,10 +75,7 @@ func (d *Direct) keep(ctx context.Context, source actors.Ref, effects []journal.
 }
 
 // Put implements Journal.
-func (d *Direct) Put(ctx context.Context, c journal.Cell) error {
-	_, err := d.Of.Put(ctx, c)
-	return err
-}
+func (d *Direct) Put(ctx context.Context, c journal.Cell) (int64, error) { return d.Of.Put(ctx, c) }
 
 // Erase implements Journal.
 func (d *Direct) Erase(ctx context.Context, ref actors.Ref) error {
