@@ -149,6 +149,12 @@ func (c *Client) Tail(ctx context.Context, services []string, after journal.Posi
 	return out.events(), journal.Position(out.Position), err
 }
 
+// Blocked implements Journal.
+func (c *Client) Blocked(ctx context.Context) (string, error) {
+	out, err := c.call(ctx, "blocked", request{})
+	return out.Blocked, err
+}
+
 // Render implements Journal.
 func (c *Client) Render(ctx context.Context, payloads []actors.Payload) ([]json.RawMessage, error) {
 	var in request

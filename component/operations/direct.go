@@ -27,14 +27,6 @@ const (
 	pageBytes  = 4 << 20
 )
 
-// keeper of the journal.
-func (d *Direct) keeper() (journal.Keeper, error) {
-	if k, ok := d.Of.(journal.Keeper); ok {
-		return k, nil
-	}
-	return nil, actors.Errorf(actors.Unimplemented, "a %s journal cannot be asked for that", d.Scheme)
-}
-
 // About implements Journal.
 func (d *Direct) About(ctx context.Context) (About, error) {
 	id, err := d.Of.ID(ctx)
@@ -63,16 +55,7 @@ func (d *Direct) catalog() *catalog.Catalog {
 }
 
 // Services implements Journal.
-func (d *Direct) Services(ctx context.Context) ([]string, error) {
-	k, err := d.keeper()
-	if err == nil {
-		var list []string
-		if list, err = k.Services(ctx); err == nil {
-			return list, nil
-		}
-	}
-	return nil, fmt.Errorf("list the services: %w", err)
-}
+func (d *Direct) Services(ctx context.Context) ([]string, error) { return d.Of.Services(ctx) }
 
 // List implements Journal.
 func (d *Direct) List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error) {
@@ -86,16 +69,9 @@ func page(limit int) int {
 	return min(limit, pageEvents)
 }
 
-// Span implements Journal. A back end that forgets nothing has no more to it than a head.
+// Span implements Journal.
 func (d *Direct) Span(ctx context.Context, ref actors.Ref) (journal.Span, error) {
-	if k, ok := d.Of.(journal.Keeper); ok {
-		return k.Span(ctx, ref)
-	}
-	checked, err := d.Of.Heads(ctx, []journal.Check{{Ref: ref}})
-	if err != nil {
-		return journal.Span{}, err
-	}
-	return journal.Span{Head: checked[0].Head}, nil
+	return d.Of.Span(ctx, ref)
 }
 
 // Snapshot implements Journal.
@@ -129,6 +105,14 @@ func collect(events iter.Seq2[journal.Event, error]) (list []journal.Event, err 
 // Tail implements Journal.
 func (d *Direct) Tail(ctx context.Context, services []string, after journal.Position, limit int) ([]journal.Event, journal.Position, error) {
 	return d.Of.Tail(ctx, services, after, page(limit))
+}
+
+// Blocked implements Journal.
+func (d *Direct) Blocked(ctx context.Context) (string, error) {
+	if b, ok := d.Of.(journal.Blocked); ok {
+		return b.Blocked(ctx)
+	}
+	return "", nil
 }
 
 // Render implements Journal.

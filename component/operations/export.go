@@ -52,7 +52,7 @@ func (x Exporting) Export(ctx context.Context, to io.Writer, rest *Rest) (Summar
 	if x.Progress == nil {
 		x.Progress = func(Progress) {}
 	}
-	e := &export{Exporting: x, leftOut: map[string]int64{}}
+	e := &export{Exporting: x, began: time.Now(), leftOut: map[string]int64{}}
 	if err := e.run(ctx, to, rest); err != nil {
 		return Summary{}, fmt.Errorf("export the journal: %w", err)
 	}
@@ -64,6 +64,7 @@ type export struct {
 	Exporting
 	w        *lineWriter
 	head     journalLine
+	began    time.Time
 	total    int64
 	services []string
 	cursors  []cursor // still to be written, in order
@@ -171,7 +172,7 @@ func (e *export) events(ctx context.Context, rest *Rest) error {
 		e.unplaced, e.cursors = append(e.unplaced, e.cursors[0].key), e.cursors[1:]
 	}
 	for {
-		if err := e.tail(ctx, e.services, e.at, nil); err != nil {
+		if err := e.toEnd(ctx); err != nil {
 			return err
 		}
 		// A service that has come meanwhile may have events behind us.
@@ -200,6 +201,68 @@ func (e *export) events(ctx context.Context, rest *Rest) error {
 		}
 	}
 	return e.w.write(kindCut, &cutLine{line{kindCut}, e.at.Transaction, e.at.Ordinal})
+}
+
+// toEnd writes events until all are written that were there when the export began. What comes meanwhile may be.
+func (e *export) toEnd(ctx context.Context) error {
+	for {
+		who, err := e.From.Blocked(ctx)
+		if err != nil {
+			return err
+		}
+		if err := e.tail(ctx, e.services, e.at, nil); err != nil || who == "" {
+			return err
+		}
+		// Some may be hidden behind somebody's transaction, or new ones come all the time.
+		hidden, err := e.hidden(ctx)
+		if err != nil || !hidden {
+			return err
+		}
+		done := e.w.chain.counts[kindEvent]
+		e.Progress(Progress{"waiting for " + who, done, max(done, e.total)})
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// clockSkew is how much the journal's clock may be ahead of ours.
+const clockSkew = 10 * time.Second
+
+// hidden reports whether there is an event that the order does not show yet, and that was there when the export began.
+func (e *export) hidden(ctx context.Context) (bool, error) {
+	for _, s := range e.services {
+		for entity, err := range List(ctx, e.From, s, "", 0) {
+			if NotFound(err) {
+				break
+			}
+			if err != nil {
+				return false, err
+			}
+			ref := actors.Ref{Service: s, ID: entity.ID}
+			span, err := e.From.Span(ctx, ref)
+			if err != nil {
+				return false, err
+			}
+			last, err := e.atCut(ctx, ref, span)
+			if err != nil {
+				return false, err
+			}
+			if last == span.Sequence {
+				continue
+			}
+			list, err := e.From.Events(ctx, ref, last, 1)
+			if err != nil {
+				return false, err
+			}
+			if len(list) > 0 && list[0].Time.Before(e.began.Add(clockSkew)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // tail writes events of services to the end, or up to a position.

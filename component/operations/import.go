@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -168,6 +169,9 @@ func (i *importing) begin(ctx context.Context) (err error) {
 	if i.version = cell.Version; cell.Version > 0 {
 		if err := json.Unmarshal(cell.Value, &i.state); err != nil {
 			return fmt.Errorf("read the cell %s, which tells of the import: %w", cell.Key, err)
+		}
+		if strings.HasPrefix(i.head.Export, movePrefix) {
+			i.state.Done, i.state.Effects = false, 0 // the effects may be others now
 		}
 		return nil
 	}

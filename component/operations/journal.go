@@ -33,6 +33,8 @@ type Readable interface {
 	Events(ctx context.Context, ref actors.Ref, after int64, limit int) ([]journal.Event, error)
 	// Tail is that of journal.Tailer.
 	Tail(ctx context.Context, services []string, after journal.Position, limit int) ([]journal.Event, journal.Position, error)
+	// Blocked names what holds Tail up, for an operator; empty if nothing does.
+	Blocked(ctx context.Context) (string, error)
 	// Render makes JSON of payloads, for people: what the descriptors know as its JSON form, JSON as it is, and everything
 	// else as {"@type": …, "base64": …}.
 	Render(ctx context.Context, payloads []actors.Payload) ([]json.RawMessage, error)

@@ -74,6 +74,10 @@ var methods = map[string]func(ctx context.Context, j Journal, in *request, out *
 		out.Events, out.Position = placed(list), positionForm(at)
 		return err
 	},
+	"blocked": func(ctx context.Context, j Journal, _ *request, out *response) (err error) {
+		out.Blocked, err = j.Blocked(ctx)
+		return err
+	},
 	"render": func(ctx context.Context, j Journal, in *request, out *response) (err error) {
 		payloads := make([]actors.Payload, len(in.Payloads))
 		for i, p := range in.Payloads {

@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func (i *importing) different(err error) error {
 }
 
 // readBackTimeout is how long events that were written may not be seen because of other people's transactions.
-const readBackTimeout = 30 * time.Second
+const readBackTimeout = 2 * time.Minute
 
 // readBack reads on in the order of the target until it has seen all events, and compares them.
 func (i *importing) readBack(ctx context.Context, events []journal.Event) error {
@@ -133,8 +134,10 @@ func (i *importing) readBack(ctx context.Context, events []journal.Event) error 
 			}
 		}
 		if next == at && len(missing) > 0 {
+			i.Progress(Progress{"waiting for what was written to be seen", i.r.chain.bytes, i.Size})
 			if time.Now().After(deadline) {
-				return fmt.Errorf("read back what was written: %d events are not to be seen after %s; does a transaction of somebody else stand open in the database?", len(missing), readBackTimeout)
+				who, _ := i.To.Blocked(ctx) // the error is about what is seen
+				return fmt.Errorf("read back what was written: %d events are not to be seen after %s, because of %s; end that, and import again", len(missing), readBackTimeout, cmp.Or(who, "reasons unknown"))
 			}
 			select {
 			case <-ctx.Done():

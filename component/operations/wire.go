@@ -46,6 +46,7 @@ type response struct {
 	Effects  []placedEffect    `json:"effects,omitempty"`
 	Cells    []placedCell      `json:"cells,omitempty"`
 	Version  int64             `json:"version,omitempty"`
+	Blocked  string            `json:"blocked,omitempty"`
 	// Error may come with events before it.
 	Error *errorForm `json:"error,omitempty"`
 }

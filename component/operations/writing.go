@@ -2,7 +2,6 @@ package operations
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -10,11 +9,7 @@ import (
 
 // Records implements Journal.
 func (d *Direct) Records(ctx context.Context, ref actors.Ref, after string, limit int) ([]journal.CommandRecord, error) {
-	k, err := d.keeper()
-	if err != nil {
-		return nil, fmt.Errorf("read the records of %s: %w", ref, err)
-	}
-	return k.Records(ctx, ref, after, page(limit))
+	return d.Of.Records(ctx, ref, after, page(limit))
 }
 
 // Kept implements Journal.
@@ -31,13 +26,7 @@ func (d *Direct) Cells(ctx context.Context, prefix, after string, limit int) ([]
 }
 
 // Restore implements Journal.
-func (d *Direct) Restore(ctx context.Context, r journal.Restored) error {
-	k, err := d.keeper()
-	if err != nil {
-		return fmt.Errorf("restore %s: %w", r.Ref, err)
-	}
-	return k.Restore(ctx, r)
-}
+func (d *Direct) Restore(ctx context.Context, r journal.Restored) error { return d.Of.Restore(ctx, r) }
 
 // Keep implements Journal.
 func (d *Direct) Keep(ctx context.Context, effects []journal.Kept) error {
@@ -78,10 +67,4 @@ func (d *Direct) keep(ctx context.Context, source actors.Ref, effects []journal.
 func (d *Direct) Put(ctx context.Context, c journal.Cell) (int64, error) { return d.Of.Put(ctx, c) }
 
 // Erase implements Journal.
-func (d *Direct) Erase(ctx context.Context, ref actors.Ref) error {
-	k, err := d.keeper()
-	if err != nil {
-		return fmt.Errorf("erase %s: %w", ref, err)
-	}
-	return k.Erase(ctx, ref)
-}
+func (d *Direct) Erase(ctx context.Context, ref actors.Ref) error { return d.Of.Erase(ctx, ref) }

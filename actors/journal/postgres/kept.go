@@ -12,7 +12,7 @@ import (
 
 var _ journal.Inventory = (*Journal)(nil)
 
-const keptSQL = `
+const inventorySQL = `
 SELECT e.pos, e.parked, ` + pendingColumns + ` FROM (
   SELECT e.*, sum(octet_length(e.body)) OVER (ORDER BY e.pos ROWS UNBOUNDED PRECEDING) - octet_length(e.body) AS before
   FROM (SELECT * FROM {schema}.effects WHERE pos > $1 ORDER BY pos LIMIT $2) e) e
@@ -24,7 +24,7 @@ func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []jour
 		return nil, err
 	}
 	defer j.running.RUnlock()
-	statement, err := j.read.PrepareContext(ctx, j.sql(keptSQL))
+	statement, err := j.read.PrepareContext(ctx, j.sql(inventorySQL))
 	if err != nil {
 		return nil, fmt.Errorf("list the effects that are kept: %w", err)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,7 +60,8 @@ func journalCommand(getenv func(string) string) *cobra.Command {
 	}
 	o := &operating{getenv: getenv}
 	o.flags(c)
-	c.AddCommand(servicesCommand(o), listCommand(o), historyCommand(o), stateCommand(o), tailCommand(o))
+	c.AddCommand(servicesCommand(o), listCommand(o), historyCommand(o), stateCommand(o), tailCommand(o),
+		exportCommand(o), importCommand(o), moveCommand(o), eraseCommand(o))
 	return c
 }
 
@@ -66,6 +69,16 @@ func journalCommand(getenv func(string) string) *cobra.Command {
 type operating struct {
 	getenv                              func(string) string
 	journal, component, output, protoes string
+	// create says that a journal may be made.
+	create map[*cobra.Command]bool
+}
+
+// created says that a command may make the journal.
+func (o *operating) created(c *cobra.Command) {
+	if o.create == nil {
+		o.create = map[*cobra.Command]bool{}
+	}
+	o.create[c] = true
 }
 
 // defaultComponent is the default of the setting adminAddress.
@@ -84,22 +97,31 @@ func (o *operating) flags(c *cobra.Command) {
 // do runs an operation on the journal that the flags name, until it is done or interrupted.
 func (o *operating) do(operation func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
+		return o.bare(func(ctx context.Context) error {
+			j, finish, err := o.open(ctx, o.create[c])
+			if err != nil {
+				return err
+			}
+			return errors.Join(operation(ctx, c, args, j), finish())
+		})(c)
+	}
+}
+
+// bare runs an operation without a journal.
+func (o *operating) bare(operation func(ctx context.Context) error) func(*cobra.Command) error {
+	return func(c *cobra.Command) error {
 		if o.output != "table" && o.output != "json" {
 			return fmt.Errorf("the output %q is unknown; use table or json", o.output)
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on signals do what they do by default
-		j, finish, err := o.open(ctx)
-		if err != nil {
-			return coded(ctx, err)
-		}
-		return coded(ctx, errors.Join(operation(ctx, c, args, j), finish()))
+		return coded(ctx, operation(ctx))
 	}
 }
 
 // open the journal that the flags, or else the environment, name.
-func (o *operating) open(ctx context.Context) (operations.Journal, func() error, error) {
+func (o *operating) open(ctx context.Context, create bool) (operations.Journal, func() error, error) {
 	if o.journal != "" && o.component != "" {
 		return nil, nil, errors.New("both --journal and --component are given; give the one that is meant")
 	}
@@ -113,7 +135,7 @@ func (o *operating) open(ctx context.Context) (operations.Journal, func() error,
 	case url == "" && address == "":
 		return nil, nil, errors.New("no journal is given; give --journal or ENTITIES_JOURNAL, or --component for the one of a running component")
 	case url != "":
-		return o.openURL(ctx, url, false)
+		return o.openURL(ctx, url, create)
 	}
 	c, err := operations.Dial(address)
 	if err != nil {
@@ -165,6 +187,8 @@ func coded(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // timeText is how people see times.
 func timeText(t time.Time) string {

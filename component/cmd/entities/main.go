@@ -7,8 +7,11 @@
 //	assemble.go  flags and environment made into a component
 //	rotate.go    entities replication rotate: after a backup was restored
 //	journal.go   entities journal: operations on a journal, by its URL or through a component
-//	show.go      … list, history, state, tail
+//	show.go      … services, list, history, state, tail
+//	export.go    … export, import, move
+//	erase.go     … erase
 //	table.go     what they write: columns for people, JSON for programs
+//	progress.go  … and while they take long
 //	help.go      readable help, errors of flags
 package main
 
