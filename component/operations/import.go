@@ -85,7 +85,7 @@ var ranks = map[string]int{
 func (i *importing) run(ctx context.Context) (Summary, error) {
 	for {
 		digest := ""
-		if i.kinds >= ranks[kindEffect] { // it may be the end that comes
+		if i.kinds >= ranks[kindCut] { // it may be the end that comes
 			digest = i.r.chain.digest()
 		}
 		lines := i.r.chain.lines
