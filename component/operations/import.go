@@ -35,8 +35,14 @@ func (x Importing) Import(ctx context.Context, from io.Reader) (Summary, error) 
 	}
 	i := &importing{Importing: x, r: newLineReader(from), fresh: map[actors.Ref]bool{}, leftOut: map[string]int64{}}
 	s, err := i.run(ctx)
-	if err != nil {
-		return Summary{}, fmt.Errorf("import: %w", err)
+	damaged, ok := errors.AsType[*DamagedError](err)
+	switch {
+	case ok && damaged.Torn:
+		return s, fmt.Errorf("import: %w; let the export finish, by the command that began it, and import it again", err)
+	case ok:
+		return s, fmt.Errorf("import: %w; nothing from there on has been taken over: import another copy of it", err)
+	case err != nil:
+		return s, fmt.Errorf("import: %w", err)
 	}
 	return s, nil
 }

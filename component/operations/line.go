@@ -127,10 +127,11 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
+	what := "damaged"
 	if e.Torn {
-		return fmt.Sprintf("the export is incomplete: %s at line %d (byte %d); let the export finish by the same command that began it", e.Reason, e.Line, e.Offset)
+		what = "incomplete"
 	}
-	return fmt.Sprintf("the export is damaged at line %d (byte %d): %s; nothing from there on has been taken over; use another copy of it", e.Line, e.Offset, e.Reason)
+	return fmt.Sprintf("the export is %s at line %d (byte %d): %s", what, e.Line, e.Offset, e.Reason)
 }
 
 // Is makes it match ErrDamaged.

@@ -50,7 +50,7 @@ func Resume(from io.ReadSeeker) (*Rest, error) {
 			err = rest.take(r, kind, before)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("go on with an export: %w", err)
+			return nil, fmt.Errorf("go on with an export: %w; give another name, or remove it and begin anew", err)
 		}
 	}
 	// The checksums of what is kept.

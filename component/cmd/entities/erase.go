@@ -24,7 +24,7 @@ What is left is its head: the version, so that nobody can take a new event for a
 the entity finds one that does not exist, and its events count on from there. Consumers that have had the events keep
 what they made of them, exports and backups keep what they have, and a replicated entity has no events to erase.`,
 		Example: "  entities journal erase chat.v1.Profile ada --component\n  entities journal erase state/entities 'shop||cart' --journal sqlite:entities.db --yes",
-		Args:    cobra.ExactArgs(2),
+		Args:    exactly("<service>", "<id>"),
 	}
 	yes := c.Flags().BoolP("yes", "y", false, "do not ask")
 	c.RunE = o.do(func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error {

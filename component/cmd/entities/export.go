@@ -26,7 +26,7 @@ is in it is checked first. To standard output it cannot go on.
 Events are exported as they were at one moment, also while components write; see docs/operations.md for what a
 journal that is in use means for effects. Leases and members are left out.`,
 		Example: "  entities journal export --journal sqlite:entities.db backup.jsonl\n  entities journal export --component - | gzip > backup.jsonl.gz",
-		Args:    cobra.ExactArgs(1),
+		Args:    exactly("<file>"),
 	}
 	quiet := c.Flags().BoolP("quiet", "q", false, "show no progress")
 	c.RunE = o.do(func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error {
@@ -38,9 +38,6 @@ journal that is in use means for effects. Leases and members are left out.`,
 		s, err := exportTo(ctx, c, x, args[0])
 		p.done()
 		if err != nil {
-			if args[0] != "-" {
-				err = fmt.Errorf("%w; the same command goes on with it", err)
-			}
 			return err
 		}
 		to := c.OutOrStdout()
@@ -87,13 +84,15 @@ func exportTo(ctx context.Context, c *cobra.Command, x operations.Exporting, nam
 			rest = nil
 		}
 	}
-	if s, err = x.Export(ctx, file, rest); err != nil {
+	s, err = x.Export(ctx, file, rest)
+	if !info.Mode().IsRegular() {
 		return s, err
 	}
-	if info.Mode().IsRegular() {
-		if err := file.Sync(); err != nil {
-			return s, fmt.Errorf("export the journal: %w", err)
-		}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
+		return s, fmt.Errorf("%w; the same command goes on with %s", err, name)
 	}
 	return s, nil
 }
@@ -123,7 +122,7 @@ The components of the journal should be started when the import is complete. Eve
 consumers stand at the same place among them. Effects that were still to be carried out are carried out from here, so the
 components of the exported journal must not run any more, or they are carried out twice.`,
 		Example: "  ENTITIES_JOURNAL=postgres://… entities journal import backup.jsonl\n  entities journal import --dry-run backup.jsonl\n  gunzip < backup.jsonl.gz | entities journal import --journal sqlite:entities.db -",
-		Args:    cobra.ExactArgs(1),
+		Args:    exactly("<file>"),
 	}
 	quiet := c.Flags().BoolP("quiet", "q", false, "show no progress")
 	merge := c.Flags().Bool("merge", false, "import into a journal that is not empty; entities that both have must be the same")
@@ -190,7 +189,7 @@ and said. The old journal is left as it is: start no component on it any more, o
 Passwords are better given by ENTITIES_JOURNAL and ENTITIES_JOURNAL_TO than by flags, which everybody on the machine can
 see.`,
 		Example: "  ENTITIES_JOURNAL_TO=postgres://… entities journal move --journal sqlite:entities.db",
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 	}
 	quiet := c.Flags().BoolP("quiet", "q", false, "show no progress")
 	to := c.Flags().String("to", "", "the journal to move to (or ENTITIES_JOURNAL_TO)")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -169,6 +170,20 @@ func (o *operating) descriptors() (func() *catalog.Catalog, error) {
 		return nil, fmt.Errorf("read the descriptors: %w", err)
 	}
 	return operations.OpenDescriptors(set)
+}
+
+// exactly takes these arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		wanted := "no arguments"
+		if len(names) > 0 {
+			wanted = strings.Join(names, " ")
+		}
+		return fmt.Errorf("%s takes %s, and %d arguments are given (%s --help has examples)", c.CommandPath(), wanted, len(args), c.CommandPath())
+	}
 }
 
 // coded gives an error its exit code.

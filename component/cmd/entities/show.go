@@ -23,7 +23,7 @@ func servicesCommand(o *operating) *cobra.Command {
 A service is named by its persistence id, which is its full name unless its author gave another. state/entities are the
 keys of state.entities. The kind is shown where it is known: by a running component, or of state keys.`,
 		Example: "  entities journal services --journal sqlite:entities.db\n  entities journal services --component -o json",
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 	}
 	c.RunE = o.do(func(ctx context.Context, c *cobra.Command, _ []string, j operations.Journal) error {
 		about, err := j.About(ctx)
@@ -61,7 +61,7 @@ func listCommand(o *operating) *cobra.Command {
 		Use:     "list <service>",
 		Short:   "List the entities of a service",
 		Example: "  entities journal list shop.v1.ShoppingCart --component\n  entities journal list state/entities --after 'shop||cart-1' --limit 10 -o json",
-		Args:    cobra.ExactArgs(1),
+		Args:    exactly("<service>"),
 	}
 	after := c.Flags().String("after", "", "only ids after this one, in the order of their bytes")
 	limit := c.Flags().Int("limit", 0, "at most so many; 0 for all")
@@ -89,7 +89,7 @@ func historyCommand(o *operating) *cobra.Command {
 What the events hold is shown as JSON where that is known: JSON events, and protobuf messages that the component or
 --descriptors describe. Of others the type, the size and the first bytes are shown; -o json has all of them, in base64.`,
 		Example: "  entities journal history shop.v1.ShoppingCart cart-1 --component\n  entities journal history state/entities 'shop||cart' --journal sqlite:entities.db -o json",
-		Args:    cobra.ExactArgs(2),
+		Args:    exactly("<service>", "<id>"),
 	}
 	after := c.Flags().Int64("after", 0, "only events after this sequence")
 	limit := c.Flags().Int("limit", 0, "at most so many; 0 for all")
@@ -121,7 +121,7 @@ handlers know: shown are the newest snapshot that is not newer than the version,
 
 A running component knows which kind a service is of. A journal does not: then it is told by the events, or by --kind.`,
 		Example: "  entities journal state chat.v1.Profile ada --component --version 3\n  entities journal state state/entities 'shop||cart' -o json",
-		Args:    cobra.ExactArgs(2),
+		Args:    exactly("<service>", "<id>"),
 	}
 	version := c.Flags().Int64("version", 0, "sequence of the event after which it is wanted; 0 for the newest")
 	kind := c.Flags().String("kind", "", "event-sourced, value or state; found out unless it is given")
@@ -153,11 +153,12 @@ func showState(to io.Writer, s *operations.State) error {
 		guessed = " (by its events; --kind says otherwise)"
 	}
 	fmt.Fprintf(to, "%s\n", printable(s.Service+"/"+s.ID))
-	fmt.Fprintf(to, "version  %d of %d\nkind     %s%s\n", s.Sequence, s.Newest, s.Kind, guessed)
+	fmt.Fprintf(to, "version  %d of %d\n", s.Sequence, s.Newest)
 	if s.Erased {
 		_, err := fmt.Fprintln(to, "erased: nothing of it is left but the version")
 		return err
 	}
+	fmt.Fprintf(to, "kind     %s%s\n", s.Kind, guessed)
 	if s.Kind != operations.EventSourced {
 		fmt.Fprintf(to, "time     %s\n", timeText(s.Time))
 		if !s.Expires.IsZero() {
