@@ -70,6 +70,7 @@ type Config struct {
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string
+	Operations   Operations
 	Pprof        bool
 	LogLevel     slog.Level
 	LogFormat    string
@@ -135,6 +136,19 @@ const (
 	OnRestartLog OnRestart = "log"
 	// OnRestartSidecar shuts the sidecar down, so that whoever supervises it starts it again.
 	OnRestartSidecar OnRestart = "restartSidecar"
+)
+
+// Operations says whose operations on the journal are carried out.
+type Operations string
+
+// The values of Operations.
+const (
+	// OperationsLocal are those that come from this machine.
+	OperationsLocal Operations = "local"
+	// OperationsAll are those of everybody who reaches the address.
+	OperationsAll Operations = "all"
+	// OperationsOff are none.
+	OperationsOff Operations = "off"
 )
 
 // Default is the configuration of a state.entities component without metadata.

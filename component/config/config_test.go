@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 		DrainTimeout: 2 * time.Second, GracePeriod: 20 * time.Second, Reads: Checked, MaxResident: 10000, MaxQueue: 1000,
 		MaxInFlight: 10000, MaxEvents: 1000, MaxEffects: 100, MaxHops: 16, MaxTries: 10, LeaseTimeout: 5 * time.Second, Pubsub: "pubsub",
 		Replication: Replication{Transport: TransportNone}, SlotTimeout: 15 * time.Second, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
-		AdminAddress: "127.0.0.1:9095", LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
+		AdminAddress: "127.0.0.1:9095", Operations: OperationsLocal, LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
 		From: FromBeginning, MaxDeliveries: 100, MaxUnacked: 16, AckTimeout: time.Minute, OnRestart: OnRestartLog,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
 		RetentionInterval: time.Minute, KeyPrefix: "appid",

@@ -252,6 +252,12 @@ var settings = []Setting{
 		parse:   address(func(c *Config) *string { return &c.AdminAddress }),
 	},
 	{
+		Name: "operations", Default: "local", Type: "string", Scope: Process, Allowed: []string{"local", "all", "off"},
+		Meaning: "Whose operations on the journal adminAddress carries out (entities journal --component): those of local callers, which come from this machine or pod, of all who reach it, or of nobody. They show, change and erase everything, and there is no authentication.",
+		Example: "off",
+		parse:   choice(func(c *Config) *Operations { return &c.Operations }, OperationsLocal, OperationsAll, OperationsOff),
+	},
+	{
 		Name: "pprof", Default: "false", Type: "bool", Scope: Process,
 		Meaning: "Whether the admin address serves Go profiles, which show much of what the process does.",
 		Example: "true",

@@ -107,6 +107,11 @@ var table = []row{
 		why:     "events become commands, and replies events, whoever brings and takes them",
 	},
 	{
+		folders: []string{"component/operations/..."},
+		imports: []string{"actors", "actors/journal", "actors/feed", "actors/replica/slot", "component/catalog"},
+		why:     "operations work on any journal, and are served and called by others",
+	},
+	{
 		folders: []string{"component/kin/..."},
 		imports: []string{"actors"},
 		why:     "it meets other hosts through interfaces that others fill in",

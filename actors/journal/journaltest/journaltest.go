@@ -83,6 +83,7 @@ func Run(t *testing.T, b Backend) {
 		{"settling", s.settling},
 		{"parking", s.parking},
 		{"lanes", s.effectLanes},
+		{"all effects that are kept", s.inventory},
 		{"enqueueing", s.enqueueing},
 		{"effects in flight", s.effectsInFlight},
 		{"tail", s.tail},
