@@ -279,6 +279,10 @@ func (h *host) runtime() building.Runtime {
 			}
 			return told.JSON()
 		}
+		r.Present = func(e journal.Event) (building.Shown, error) {
+			told, err := eventing.Logged(e, "", "", h.catalog.Load())
+			return building.Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err
+		}
 		r.Landed = func() { h.landed(true, false) }
 	}
 	if h.replicas != nil && h.replicas.values != nil {

@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,8 +78,9 @@ func (s *subscriptions) consume(ctx context.Context, b building.Subscription, ha
 func (s *subscriptions) join(b building.Subscription) (*shared, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	source := strings.Join(b.Sources, ",")
 	if s.closed {
-		return nil, actors.Errorf(actors.Unavailable, "subscribe to %q: the component stops or changes its journal", b.Source)
+		return nil, actors.Errorf(actors.Unavailable, "subscribe to %q: the component stops or changes its journal", source)
 	}
 	one := s.all[b.Group]
 	if one == nil {
@@ -88,23 +90,23 @@ func (s *subscriptions) join(b building.Subscription) (*shared, error) {
 		}
 		h := s.host
 		made, err := feed.Subscribe(feed.SubscriptionConfig{
-			Tailer: h.journal, Cells: h.journal, Group: b.Group, Sources: []string{b.Source}, Resolve: b.Resolve, From: from,
+			Tailer: h.journal, Cells: h.journal, Group: b.Group, Sources: b.Sources, Resolve: b.Resolve, From: from,
 			MaxTries: b.MaxTries, Timeout: b.Timeout, Concurrency: b.Concurrency,
 			Drain: h.settings.DrainTimeout, LeaseTimeout: h.settings.LeaseTimeout, Log: h.log,
 			Observer: feed.Observer{
-				Retried: func(time.Duration) { s.metrics.Retried("subscription", b.Source) },
-				Parked:  func() { s.metrics.Parked("subscription", b.Source) },
+				Retried: func(time.Duration) { s.metrics.Retried("subscription", source) },
+				Parked:  func() { s.metrics.Parked("subscription", source) },
 			},
 		})
 		if err != nil {
-			return nil, fmt.Errorf("subscribe to %q: %w", b.Source, err)
+			return nil, fmt.Errorf("subscribe to %q: %w", source, err)
 		}
 		life, end := context.WithCancel(context.WithoutCancel(s.stopping))
 		one = &shared{Subscription: made, end: end}
 		s.all[b.Group] = one
 		s.running.Go(func() {
 			if err := one.Run(life); err != nil {
-				h.log.Error("a subscription ended", "source", b.Source, keyError, err)
+				h.log.Error("a subscription ended", "source", source, keyError, err)
 			}
 		})
 	}

@@ -21,7 +21,12 @@ import (
 	"github.com/dapr-entities/entities/actors/journal/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The PostgreSQL that tests share ends with the process.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest.(*Server).Restart.func1"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"))
+}
 
 const service, group = "shop/cart", "mails"
 

@@ -61,7 +61,7 @@ func (b *broker) attach(c *catalog.Catalog) {
 				from = feed.Now
 			}
 			sub, err := feed.Subscribe(feed.SubscriptionConfig{
-				Tailer: b.journal, Cells: b.journal, Group: s.Group, Sources: []string{s.Source}, Resolve: s.Resolve, From: from,
+				Tailer: b.journal, Cells: b.journal, Group: s.Group, Sources: s.Sources, Resolve: s.Resolve, From: from,
 				MaxTries: s.MaxTries, Timeout: s.Timeout, Concurrency: s.Concurrency, Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
 				Poll: 5 * time.Millisecond, Save: 5 * time.Millisecond, Look: 20 * time.Millisecond, LeaseTimeout: time.Second,
 				Lanes: 4, Log: slog.New(slog.DiscardHandler),
@@ -76,6 +76,10 @@ func (b *broker) attach(c *catalog.Catalog) {
 			end()
 			<-done
 			return err
+		},
+		Present: func(e journal.Event) (Shown, error) {
+			told, err := eventing.Logged(e, "", "", c)
+			return Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err
 		},
 		CloudEvent: func(e journal.Event, topic, pubsub string) ([]byte, error) {
 			told, err := eventing.Logged(e, topic, pubsub, c)

@@ -24,27 +24,44 @@ const fromKey = "from"
 // name of the service.
 const topicKey = "topic"
 
-// pull is one subscription of a sidecar.
+// pull is one subscription of a sidecar: to a topic, or that of an input binding.
 type pull struct {
-	pubsub   *pubsub
+	server   *Server
 	instance *instance
 	name     string // of the component
-	topic    string
-	from     config.From
-	stream   components.PubSub_PullMessagesServer
+	topic    string // of an input binding, its services
+	stream   acknowledged
 	log      *slog.Logger
 	sending  sync.Mutex // one at a time may send
+	// gate tells whether the sidecar wants nothing now, and what is closed when that changes.
+	gate         func() (paused bool, changed <-chan struct{})
+	subscription func(r *Runtime) Subscription
+	// message tells of an event; nil if it has expired. An error is for good: the event cannot be told of.
+	message func(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error)
 
 	mu      sync.Mutex
 	waiting map[string]chan error // for the acknowledgement of a message, by its id
 	heard   time.Time             // of the last acknowledgement
 }
 
-func newPull(p *pubsub, i *instance, name string, topic *components.Topic, stream components.PubSub_PullMessagesServer) (*pull, error) {
+// acknowledged is a stream of messages and their acknowledgements.
+type acknowledged interface {
+	Context() context.Context
+	Send(m *components.PullMessagesResponse) error
+	Recv() (*components.PullMessagesRequest, error)
+}
+
+func newPull(p *pubsub, i *instance, name string, topic *components.Topic, stream acknowledged) (*pull, error) {
 	s := &pull{
-		pubsub: p, instance: i, name: name, topic: topic.GetName(), from: i.config.From, stream: stream,
+		server: p.server, instance: i, name: name, topic: topic.GetName(), stream: stream,
 		log:     p.server.logger.With("component", name, "topic", topic.GetName(), "consumer", i.consumer(name)),
+		gate:    func() (bool, <-chan struct{}) { return p.gate(name) },
 		waiting: map[string]chan error{},
+	}
+	s.message = s.published
+	group, began := groupOf(i.consumer(name), s.topic), i.config.From
+	s.subscription = func(r *Runtime) Subscription {
+		return Subscription{Group: group, Sources: []string{s.topic}, Resolve: r.servicesOf, FromNow: began == config.FromNow}
 	}
 	if err := validateTopic(s.topic); err != nil {
 		return nil, err
@@ -52,9 +69,9 @@ func newPull(p *pubsub, i *instance, name string, topic *components.Topic, strea
 	switch from := lookup(topic.GetMetadata(), fromKey); {
 	case from == "":
 	case strings.EqualFold(from, string(config.FromBeginning)):
-		s.from = config.FromBeginning
+		began = config.FromBeginning
 	case strings.EqualFold(from, string(config.FromNow)):
-		s.from = config.FromNow
+		began = config.FromNow
 	default:
 		return nil, actors.Errorf(actors.InvalidArgument, "the subscription to the topic %q has the metadata %s: %q, which is none of %s, %s",
 			cut(s.topic), fromKey, cut(from), config.FromBeginning, config.FromNow)
@@ -72,11 +89,11 @@ func (i *instance) consumer(name string) string {
 
 // serve delivers until the stream or this component ends.
 func (s *pull) serve(ctx context.Context) error {
-	in := s.pubsub.server.instances
+	in := s.server.instances
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	// It ends with the stream, which ends when serve returns; the server waits for it.
-	s.pubsub.server.readers.Go(func() {
+	s.server.readers.Go(func() {
 		defer end()
 		s.read()
 	})
@@ -87,7 +104,7 @@ func (s *pull) serve(ctx context.Context) error {
 	err := s.deliver(ctx)
 	end()
 	noting.Wait()
-	if s.pubsub.server.stopping.Err() != nil {
+	if s.server.stopping.Err() != nil {
 		return stateStatus(actors.Errorf(actors.Unavailable, "the component stops; subscribe to the topic %q again", cut(s.topic)))
 	}
 	if noted {
@@ -119,12 +136,12 @@ func (s *pull) read() {
 
 // deliver takes part in the subscription whenever there is a journal and the sidecar has not paused.
 func (s *pull) deliver(ctx context.Context) error {
-	server := s.pubsub.server
+	server := s.server
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(server.stopping, stop)()
 	for ctx.Err() == nil {
-		paused, changed := s.pubsub.gate(s.name)
+		paused, changed := s.gate()
 		r, replaced := server.attached()
 		if paused || r == nil || r.Journal == nil {
 			select {
@@ -166,11 +183,10 @@ func (s *pull) deliver(ctx context.Context) error {
 
 func (s *pull) consume(ctx context.Context, r *Runtime) error {
 	c := s.instance.config
-	return r.Consume(ctx, Subscription{
-		Group: groupOf(s.instance.consumer(s.name), s.topic), Source: s.topic, Resolve: r.servicesOf,
-		FromNow: s.from == config.FromNow, MaxTries: c.MaxDeliveries, Concurrency: c.MaxUnacked,
-		Timeout: time.Duration(c.MaxUnacked+1) * c.AckTimeout, // see wait
-	}, func(ctx context.Context, e journal.Event) error { return s.handle(ctx, r, e) })
+	subscription := s.subscription(r)
+	subscription.MaxTries, subscription.Concurrency = c.MaxDeliveries, c.MaxUnacked
+	subscription.Timeout = time.Duration(c.MaxUnacked+1) * c.AckTimeout // see wait
+	return r.Consume(ctx, subscription, func(ctx context.Context, e journal.Event) error { return s.handle(ctx, r, e) })
 }
 
 // handle delivers one event and waits for the acknowledgement.
@@ -233,14 +249,19 @@ func (s *pull) wait(ctx context.Context, answer <-chan error) error {
 	}
 }
 
-// message that tells of an event; nil if it has expired. An error is for good: the event cannot be told of.
-func (s *pull) message(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error) {
+// messageID is the same for every delivery of an event, and no other's.
+func messageID(e journal.Event) string {
+	return actors.EscapeID(e.Ref.Service) + "/" + actors.EscapeID(e.Ref.ID) + "/" + strconv.FormatInt(e.Sequence, 10)
+}
+
+// published is the message of a topic.
+func (s *pull) published(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error) {
 	topic := topicOf(r.catalog(), e.Ref.Service)
 	m := &components.PullMessagesResponse{
 		// As it was subscribed to: by that the sidecar, and SDKs, find who takes it.
 		TopicName: s.topic,
 		// The same every time, so that a late acknowledgement counts.
-		Id: actors.EscapeID(e.Ref.Service) + "/" + actors.EscapeID(e.Ref.ID) + "/" + strconv.FormatInt(e.Sequence, 10),
+		Id: messageID(e),
 	}
 	if strings.HasPrefix(e.Ref.Service, topicService("")) {
 		metadata, expires := stored(e)

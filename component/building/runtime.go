@@ -33,6 +33,8 @@ type Runtime struct {
 	// CloudEvent makes the message that tells of an event of a service, in CloudEvents' JSON. Needed if there is a
 	// Journal.
 	CloudEvent func(e journal.Event, topic, pubsub string) ([]byte, error)
+	// Present shows an event to apps. Needed if there is a Journal.
+	Present func(e journal.Event) (Shown, error)
 	// Landed is told that messages were published. May be nil.
 	Landed func()
 }
@@ -41,8 +43,8 @@ type Runtime struct {
 type Subscription struct {
 	// Group names them, and their cursors: 1 to feed.MaxGroupBytes bytes.
 	Group string
-	// Source of the events, as Resolve knows it: 1 to feed.MaxGroupBytes bytes.
-	Source string
+	// Sources of the events, as Resolve knows them: each of 1 to feed.MaxGroupBytes bytes.
+	Sources []string
 	// Resolve returns the services that a source means now.
 	Resolve func(ctx context.Context, source string) ([]string, error)
 	// FromNow begins with what comes after the group's first subscription, not with what is there.

@@ -107,13 +107,16 @@ func (r *Runtime) servicesOf(ctx context.Context, topic string) ([]string, error
 
 // groupOf names who shares the cursor of a subscription: consumers with the same id, of the same topic or pattern. A
 // pattern's is another than that of a topic it means: who subscribes to both gets what he asked for, twice.
-func groupOf(consumer, topic string) string {
-	group := "pubsub/" + actors.EscapeID(consumer) + "/" + actors.EscapeID(topic)
+func groupOf(consumer, topic string) string { return groupIn("pubsub", consumer, topic) }
+
+// groupIn names who shares a subscription of a kind.
+func groupIn(kind, consumer, what string) string {
+	group := kind + "/" + actors.EscapeID(consumer) + "/" + actors.EscapeID(what)
 	if len(group) <= feed.MaxGroupBytes {
 		return group
 	}
 	sum := sha256.Sum256([]byte(group))
-	return "pubsub/" + hex.EncodeToString(sum[:])
+	return kind + "/" + hex.EncodeToString(sum[:])
 }
 
 const (

@@ -63,7 +63,9 @@ type Config struct {
 	LogLevel     slog.Level
 	LogFormat    string
 
-	// ConsumerID of a pub/sub component, empty if the sidecar gave none.
+	// Services of an input binding; there may be wildcards among them.
+	Services []string
+	// ConsumerID of a pub/sub component or input binding, empty if the sidecar gave none.
 	ConsumerID string
 	// From where a consumer begins that is new.
 	From          From

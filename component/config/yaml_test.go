@@ -131,6 +131,7 @@ type description struct {
 }
 
 type bindingDescription struct {
+	Input      bool                `json:"input"`
 	Output     bool                `json:"output"`
 	Operations []map[string]string `json:"operations"`
 }
