@@ -158,8 +158,8 @@ func (d *dealer) fetch(ctx context.Context, now time.Time) {
 	if d.problem && now.Before(d.fetched.Add(d.config.Poll)) {
 		return
 	}
-	low, high, any := d.reach()
-	if !any {
+	low, high, some := d.reach()
+	if !some {
 		return
 	}
 	from := high
@@ -174,7 +174,7 @@ func (d *dealer) fetch(ctx context.Context, now time.Time) {
 		d.rung = false
 	}
 	d.reading, d.fetched = true, now
-	names, version := d.names[:len(d.names):len(d.names)], d.version
+	names, version := slices.Clip(d.names), d.version
 	d.beside.Go(func() {
 		events, to, err := d.config.Tailer.Tail(ctx, names, from, d.config.Batch)
 		d.box.post(func() {
@@ -185,23 +185,23 @@ func (d *dealer) fetch(ctx context.Context, now time.Time) {
 }
 
 // reach returns how far the tracks of those lanes have seen that have room for more: the least and the most.
-func (d *dealer) reach() (low, high journal.Position, any bool) {
+func (d *dealer) reach() (low, high journal.Position, some bool) {
 	events, bytes := d.room()
 	for _, l := range d.lanes {
 		if l.count > events/2 || l.bytes > bytes/2 {
 			continue
 		}
 		for _, t := range l.tracks {
-			if !any || t.seen.Compare(low) < 0 {
+			if !some || t.seen.Compare(low) < 0 {
 				low = t.seen
 			}
-			if !any || t.seen.Compare(high) > 0 {
+			if !some || t.seen.Compare(high) > 0 {
 				high = t.seen
 			}
-			any = true
+			some = true
 		}
 	}
-	return low, high, any
+	return low, high, some
 }
 
 // take a batch that was read.

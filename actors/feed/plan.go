@@ -29,12 +29,13 @@ func (p place) position() journal.Position { return journal.Position(p) }
 
 func planKey(group string) string { return "subscription/" + part(group) }
 
-// agree makes the group's plan, or adds to it what is new. It goes on until that is done, or ctx ends.
-func (s *Subscription) agree(ctx context.Context) (plan, error) {
+// agree makes the group's plan, or adds to it what is new. It goes on until that is done, or ctx ends: then it
+// is false.
+func (s *Subscription) agree(ctx context.Context) (plan, bool) {
 	for failing := false; ; {
 		p, err := s.tryAgree(ctx)
 		if err == nil || ctx.Err() != nil {
-			return p, ctx.Err()
+			return p, err == nil
 		}
 		if !failing {
 			s.config.Log.Warn("the subscription waits for the journal", logError, err)
@@ -42,7 +43,7 @@ func (s *Subscription) agree(ctx context.Context) (plan, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return plan{}, ctx.Err()
+			return plan{}, false
 		case <-time.After(s.config.Poll):
 		}
 	}

@@ -364,12 +364,13 @@ func TestSources(t *testing.T) {
 			}
 		}
 		add(t, s.memory, "shop/a", "x", "x")
-		sub, end := s.begin(change)
+		_, end := s.begin(change)
 		time.Sleep(time.Second)
 		end()
 		add(t, s.memory, "shop/a", "x")
 		add(t, s.memory, "shop/b", "y", "y")
 		s.current["shop/a/x"] = 2
+		var sub *Subscription
 		sub, end = s.begin(change)
 		stop := s.consume(sub, "c", nil)
 		time.Sleep(10 * time.Second)

@@ -82,9 +82,9 @@ func (s *Subscription) change() {
 }
 
 func (s *Subscription) run(ctx context.Context) error {
-	p, err := s.agree(ctx)
-	if err != nil {
-		return nil // it was told to stop
+	p, agreed := s.agree(ctx)
+	if !agreed {
+		return nil
 	}
 	c := &s.config
 	d := &dealer{
@@ -105,7 +105,7 @@ func (s *Subscription) run(ctx context.Context) error {
 	s.plan = p
 	s.change()
 	s.mu.Unlock()
-	err = s.leases.Run(ctx)
+	err := s.leases.Run(ctx)
 	close(stop)
 	cut()
 	running.Wait()

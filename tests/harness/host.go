@@ -17,6 +17,7 @@ const (
 	StateName   = "entities"
 	BindingName = "entities-binding"
 	PubsubName  = "entities-pubsub"
+	InputName   = "entities-input"
 )
 
 // HostOptions says how a host of entities is put together: a handler, a component and a daprd, wired to each other. The
@@ -34,6 +35,8 @@ type HostOptions struct {
 	Metadata map[string]string
 	// Pubsub is the metadata of a pub/sub component. Without them there is none.
 	Pubsub map[string]string
+	// Input is the metadata of an input binding. Without them there is none.
+	Input map[string]string
 	// ActorTypes are waited for before the host counts as started.
 	ActorTypes []string
 
@@ -117,6 +120,15 @@ func (c *Cluster) StartHost(ctx context.Context, options HostOptions) (*Host, er
 
 	if options.Pubsub != nil {
 		if err := writeComponent(resources, "pubsub.yaml", newComponentYAML(PubsubName, "pubsub.entities", options.Pubsub)); err != nil {
+			return nil, err
+		}
+	}
+
+	if options.Input != nil {
+		full := map[string]string{"direction": "input", "appId": "{appID}"}
+		maps.Copy(full, options.Input)
+
+		if err := writeComponent(resources, "input.yaml", newComponentYAML(InputName, "bindings.entities", full)); err != nil {
 			return nil, err
 		}
 	}
