@@ -218,6 +218,12 @@ func (c *Client) Restore(ctx context.Context, r journal.Restored) error {
 	return err
 }
 
+// Forget implements Journal.
+func (c *Client) Forget(ctx context.Context, ref actors.Ref, through int64) error {
+	_, err := c.call(ctx, "forget", request{Service: ref.Service, ID: ref.ID, Sequence: through})
+	return err
+}
+
 // Keep implements Journal.
 func (c *Client) Keep(ctx context.Context, effects []journal.Kept) error {
 	var in request

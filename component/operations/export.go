@@ -247,6 +247,9 @@ func (e *export) hidden(ctx context.Context) (bool, error) {
 				return false, err
 			}
 			last, err := e.atCut(ctx, ref, span)
+			if errors.Is(err, journal.ErrForgotten) {
+				continue
+			}
 			if err != nil {
 				return false, err
 			}
@@ -254,6 +257,9 @@ func (e *export) hidden(ctx context.Context) (bool, error) {
 				continue
 			}
 			list, err := e.From.Events(ctx, ref, last, 1)
+			if errors.Is(err, journal.ErrForgotten) {
+				continue
+			}
 			if err != nil {
 				return false, err
 			}
@@ -323,6 +329,9 @@ func (e *export) cursor() error {
 	return e.w.write(kindCursor, &cursorLine{line{kindCursor}, c.key, c.value})
 }
 
+// forgetTries is how often a stream is looked at anew because events were forgotten meanwhile.
+const forgetTries = 100
+
 // streams writes what there is to streams besides their events, beginning after one.
 func (e *export) streams(ctx context.Context, after actors.Ref) error {
 	done := e.w.chain.counts[kindStream]
@@ -341,7 +350,11 @@ func (e *export) streams(ctx context.Context, after actors.Ref) error {
 				}
 				return err
 			}
-			if err := e.stream(ctx, actors.Ref{Service: s, ID: entity.ID}); err != nil {
+			err = e.stream(ctx, actors.Ref{Service: s, ID: entity.ID})
+			for tries := 0; errors.Is(err, journal.ErrForgotten) && tries < forgetTries; tries++ { // while it was looked at
+				err = e.stream(ctx, actors.Ref{Service: s, ID: entity.ID})
+			}
+			if err != nil {
 				return err
 			}
 			if done++; done%100 == 0 {
@@ -357,8 +370,17 @@ func (e *export) stream(ctx context.Context, ref actors.Ref) error {
 	if err != nil {
 		return err
 	}
-	if span.Sequence, err = e.atCut(ctx, ref, span); err != nil {
+	at, err := e.atCut(ctx, ref, span)
+	if err != nil {
 		return err
+	}
+	if at == span.Floor && at < span.Sequence && at > 0 {
+		// What it had at the cut has been forgotten meanwhile. As it is now is better than not at all.
+		if err := e.beyond(ctx, ref, span); err != nil {
+			return err
+		}
+	} else {
+		span.Sequence = at
 	}
 	l := streamLine{line{kindStream}, streamOf(ref, span)}
 	if err := e.w.write(kindStream, &l); err != nil {
@@ -393,6 +415,27 @@ func (e *export) stream(ctx context.Context, ref actors.Ref) error {
 			}
 		}
 	}
+}
+
+// beyond writes the events that a stream has now.
+func (e *export) beyond(ctx context.Context, ref actors.Ref, span journal.Span) error {
+	for after := span.Floor; after < span.Sequence; {
+		page, err := e.From.Events(ctx, ref, after, int(min(span.Sequence-after, pageEvents)))
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return &journal.CorruptError{Ref: ref, Sequence: after + 1, Reason: "it is missing"}
+		}
+		for i := range page {
+			after = page[i].Sequence
+			l := eventLineOf(&page[i])
+			if err := e.w.write(kindEvent, &l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // atCut is the sequence that a stream had at the cut.

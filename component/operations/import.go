@@ -33,7 +33,7 @@ func (x Importing) Import(ctx context.Context, from io.Reader) (Summary, error) 
 	if x.Progress == nil {
 		x.Progress = func(Progress) {}
 	}
-	i := &importing{Importing: x, r: newLineReader(from), fresh: map[actors.Ref]bool{}, leftOut: map[string]int64{}}
+	i := &importing{Importing: x, r: newLineReader(from), leftOut: map[string]int64{}}
 	s, err := i.run(ctx)
 	damaged, ok := errors.AsType[*DamagedError](err)
 	switch {
@@ -62,8 +62,9 @@ type importing struct {
 	kinds   int   // rank of the kind of the last line
 	window  window
 	// at is the position of the target up to which what was written has been read back.
-	at    journal.Position
-	fresh map[actors.Ref]bool
+	at journal.Position
+	// left is up to where events of streams were given up while the window was brought in.
+	left map[actors.Ref]int64
 	// stream and what there is to it, and records that are still to be written.
 	stream   *streamLine
 	snapshot *journal.Snapshot
@@ -109,6 +110,8 @@ func (i *importing) run(ctx context.Context) (Summary, error) {
 		switch {
 		case !known:
 			return Summary{}, i.r.wrong("it is of the kind %q, which this release does not know; use a newer one", kind)
+		case kind == kindEvent && i.kinds == ranks[kindStream]: // beyond the cut, of the stream that comes
+			rank = i.kinds
 		case lines == 0 && kind != kindJournal || lines > 0 && (kind == kindJournal || rank < i.kinds):
 			return Summary{}, i.r.wrong("a line of the kind %q is not expected here", kind)
 		}

@@ -54,6 +54,8 @@ type Source interface {
 type Target interface {
 	// Restore is that of journal.Keeper.
 	Restore(ctx context.Context, r journal.Restored) error
+	// Forget is that of journal.Keeper, of all events up to a sequence.
+	Forget(ctx context.Context, ref actors.Ref, through int64) error
 	// Keep keeps effects, in order, and parks those that were parked. Those that are kept already are left as they are.
 	Keep(ctx context.Context, effects []journal.Kept) error
 	// Put is that of journal.Cells.

@@ -26,7 +26,7 @@ func (i *importing) ofStream(ctx context.Context, kind string) error {
 		if err := i.r.decode(&l); err != nil || i.To == nil {
 			return err
 		}
-		if err := i.settleStream(ctx); err != nil {
+		if err := errors.Join(i.settleStream(ctx), i.restore(ctx)); err != nil {
 			return err
 		}
 		i.stream = &l
@@ -68,6 +68,9 @@ func (i *importing) writeStream(ctx context.Context) error {
 		return err
 	}
 	span := i.stream.span()
+	if was, err = i.leave(ctx, i.stream.ref(), was, span.Floor); err != nil {
+		return err
+	}
 	// It may have gone on, and forgotten more, if it is in use.
 	span.Sequence, span.Floor, span.Origin = max(span.Sequence, was.Sequence), max(span.Floor, was.Floor), max(span.Origin, was.Origin)
 	r := journal.Restored{Ref: i.stream.ref(), Span: span, Records: i.records, Snapshot: i.snapshot}

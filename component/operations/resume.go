@@ -83,6 +83,10 @@ func (rest *Rest) take(r *lineReader, kind string, before int64) error {
 		}
 		rest.cursors[l.Key] = true
 	case kindEvent:
+		if rest.cut { // of the stream that comes
+			rest.Bytes = rest.last
+			break
+		}
 		var l eventLine
 		if err := r.decode(&l); err != nil {
 			return err

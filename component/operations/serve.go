@@ -114,6 +114,9 @@ var methods = map[string]func(ctx context.Context, j Journal, in *request, out *
 		}
 		return j.Restore(ctx, r)
 	},
+	"forget": func(ctx context.Context, j Journal, in *request, _ *response) error {
+		return j.Forget(ctx, in.ref(), in.Sequence)
+	},
 	"keep": func(ctx context.Context, j Journal, in *request, _ *response) error {
 		var list []journal.Kept
 		for i := range in.Effects {

@@ -111,8 +111,11 @@ func (s *State) find(ctx context.Context, j Journal, ref actors.Ref) error {
 	}
 	s.Kind, s.Guessed = EventSourced, true
 	list, err := j.Events(ctx, ref, s.Sequence-1, 1)
-	if err != nil || len(list) == 0 {
-		return nil // which the reading itself will say
+	if err != nil {
+		return fmt.Errorf("read %s: %w", ref, err)
+	}
+	if len(list) == 0 {
+		return nil
 	}
 	if e := &list[0]; e.Name == updated || e.Name == deleted && e.Payload.TypeURL == emptyType {
 		snapshot, err := j.Snapshot(ctx, ref)

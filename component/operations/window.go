@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -23,13 +24,14 @@ func (w *window) add(e journal.Event) {
 	w.bytes += len(e.Payload.Data) + 256
 }
 
-// streams of the window, in the order of their first events.
-func (w *window) streams() [][]journal.Event {
+// runs of the window: events of one stream without a gap, in the order of their first events. A gap is there where an export
+// missed what was forgotten meanwhile.
+func (w *window) runs() [][]journal.Event {
 	var list [][]journal.Event
 	at := map[actors.Ref]int{}
 	for _, e := range w.events {
 		n, ok := at[e.Ref]
-		if !ok {
+		if !ok || list[n][len(list[n])-1].Sequence+1 != e.Sequence {
 			n = len(list)
 			at[e.Ref] = n
 			list = append(list, nil)
@@ -45,14 +47,15 @@ func (i *importing) restore(ctx context.Context) error {
 		return nil
 	}
 	var written []journal.Event
-	for _, events := range i.window.streams() {
+	for _, events := range i.window.runs() {
 		fresh, err := i.restoreEvents(ctx, events)
 		if err != nil {
 			return err
 		}
 		written = append(written, fresh...)
 	}
-	i.window = window{}
+	written = slices.DeleteFunc(written, func(e journal.Event) bool { return e.Sequence <= i.left[e.Ref] })
+	i.window, i.left = window{}, nil
 	return i.readBack(ctx, written)
 }
 
@@ -61,6 +64,9 @@ func (i *importing) restoreEvents(ctx context.Context, events []journal.Event) (
 	ref, first, last := events[0].Ref, events[0].Sequence, events[len(events)-1].Sequence
 	was, err := i.To.Span(ctx, ref)
 	if err != nil {
+		return nil, err
+	}
+	if was, err = i.leave(ctx, ref, was, first-1); err != nil {
 		return nil, err
 	}
 	span := journal.Span{Head: journal.Head{Sequence: last}, Origin: was.Origin, Floor: was.Floor, Updated: events[len(events)-1].Time}
@@ -85,6 +91,22 @@ func (i *importing) restoreEvents(ctx context.Context, events []journal.Event) (
 	return events, nil
 }
 
+// leave gives up the events of a stream that ends before a floor: between the two there were others when the export began,
+// and they were forgotten before they could be written. So were those, then.
+func (i *importing) leave(ctx context.Context, ref actors.Ref, was journal.Span, floor int64) (journal.Span, error) {
+	if was.Sequence >= floor || was.Sequence == was.Floor || i.Merge {
+		return was, nil
+	}
+	if err := i.To.Forget(ctx, ref, was.Sequence); err != nil {
+		return was, err
+	}
+	if i.left == nil {
+		i.left = map[actors.Ref]int64{}
+	}
+	i.left[ref] = was.Sequence
+	return i.To.Span(ctx, ref)
+}
+
 // different makes conflicts errors that match ErrOther.
 func (i *importing) different(err error) error {
 	switch {
@@ -97,7 +119,7 @@ func (i *importing) different(err error) error {
 }
 
 // readBackTimeout is how long events that were written may not be seen because of other people's transactions.
-const readBackTimeout = 2 * time.Minute
+const readBackTimeout = time.Minute
 
 // readBack reads on in the order of the target until it has seen all events, and compares them.
 func (i *importing) readBack(ctx context.Context, events []journal.Event) error {

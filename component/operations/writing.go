@@ -28,6 +28,11 @@ func (d *Direct) Cells(ctx context.Context, prefix, after string, limit int) ([]
 // Restore implements Journal.
 func (d *Direct) Restore(ctx context.Context, r journal.Restored) error { return d.Of.Restore(ctx, r) }
 
+// Forget implements Journal.
+func (d *Direct) Forget(ctx context.Context, ref actors.Ref, through int64) error {
+	return d.Of.Forget(ctx, ref, through, true)
+}
+
 // Keep implements Journal.
 func (d *Direct) Keep(ctx context.Context, effects []journal.Kept) error {
 	for len(effects) > 0 {
