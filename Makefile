@@ -64,6 +64,10 @@ else
 	go test -count=1 -v -timeout 10m ./tests/tck
 endif
 
+.PHONY: conformance
+conformance: tools ## Run the conformance suites of Dapr's components-contrib against the component
+	cd tests/conformance && go test -count=1 -v -timeout 10m ./...
+
 .PHONY: crash
 crash: tools ## Kill processes under load and check the history: make crash SEEDS=20
 	SEEDS=$(SEEDS) go test -count=1 -v -timeout 3h ./tests/crash/...

@@ -112,6 +112,7 @@ func New(c Config) (*Component, error) {
 		}
 		return nil
 	})
+	comp.serveOperations()
 	return comp, nil
 }
 

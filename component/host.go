@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -40,8 +41,11 @@ type host struct {
 	gateway    *gateway.Gateway // nil if there is to be none
 	deliveries *deliveries
 	topics     *topics
-	replicas   *replicas
-	catalog    atomic.Pointer[catalog.Catalog]
+	// subscriptions of sidecars; nil for a client.
+	subscriptions *subscriptions
+	replicas      *replicas
+	catalog       atomic.Pointer[catalog.Catalog]
+	retention     *lease.Leases // nil if there is nothing to remove
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -73,6 +77,10 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 			return nil, err
 		}
 	}
+	h.subscriptions = newSubscriptions(h, c.metrics)
+	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
+	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
 		Reads:          reads(settings.Reads),
@@ -101,6 +109,11 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxHops: settings.MaxHops, MaxEffects: settings.MaxEffects, FinishTimeout: settings.CommandTimeout, Log: c.log,
 	}
 	if settings.Host == config.HostNever {
+		if len(settings.CRDT) > 0 {
+			if h.replicas, err = newReplicas(h, c); err != nil {
+				return nil, err
+			}
+		}
 		h.router, err = dispatch.New(routes)
 		return h, err
 	}
@@ -197,17 +210,25 @@ func (h *host) Run(ctx context.Context) error {
 		}
 	}
 	var first, then []func()
+	if h.subscriptions != nil {
+		first = append(first, part("subscriptions", h.subscriptions.Run))
+	}
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
-			part("replicated entities", h.replicas.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.retention != nil {
+		first = append(first, part("retention", h.retention.Run))
+	}
+	if h.replicas != nil {
+		then = append(then, part("replicated entities", h.replicas.Run))
 	}
 	g.Go(func() error {
 		select {
@@ -251,6 +272,22 @@ func (h *host) runtime() building.Runtime {
 		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
+		r.Consume = h.subscriptions.consume
+		r.CloudEvent = func(e journal.Event, topic, pubsub string) ([]byte, error) {
+			told, err := eventing.Logged(e, topic, pubsub, h.catalog.Load())
+			if err != nil {
+				return nil, err
+			}
+			return told.JSON()
+		}
+		r.Present = func(e journal.Event) (building.Shown, error) {
+			told, err := eventing.Logged(e, "", "", h.catalog.Load())
+			return building.Shown{Name: told.Type, ContentType: told.ContentType, Data: told.Data}, err
+		}
+		r.Landed = func() { h.landed(true, false) }
+	}
+	if h.replicas != nil && h.replicas.values != nil {
+		r.Values = h.replicas.values
 	}
 	return r
 }

@@ -151,4 +151,7 @@ func (h *host) landed(events, effects bool) {
 	if h.deliveries != nil {
 		h.deliveries.landed(events, effects)
 	}
+	if events && h.subscriptions != nil {
+		h.subscriptions.landed()
+	}
 }

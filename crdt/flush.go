@@ -6,9 +6,12 @@ import (
 	"strings"
 )
 
-// Flush returns what the user function must be told to believe the value of e, nil if nothing, and takes it as told. A
-// PNCounter may need more than one Flush. e must not be deleted.
+// Flush returns what the user function must be told to believe the value of e, nil if nothing or if it has Diverged, and takes
+// it as told. A PNCounter may need more than one Flush. e must not be deleted.
 func (v *View) Flush(e *Entity, m *Members) *Update {
+	if v.diverged {
+		return nil
+	}
 	if v.root.kind == 0 {
 		return v.Begin(e, m)
 	}
@@ -24,6 +27,10 @@ func (v *View) Flush(e *Entity, m *Members) *Update {
 	case *set:
 		u := v.root.flushSet(s)
 		v.root.elems = nil
+		if u != nil && s.k == GSet && len(u.Removed) > 0 {
+			v.diverged = true
+			return nil
+		}
 		return u
 	case *omap:
 		u := v.root.flushMap(s, m)
@@ -32,7 +39,8 @@ func (v *View) Flush(e *Entity, m *Members) *Update {
 	}
 	now := belief{kind: e.kind}
 	now.believe(e, m)
-	u, _ := v.root.flushScalar(&now)
+	u, again := v.root.flushScalar(&now)
+	v.diverged = again
 	if u != nil && u.Kind == PNCounter {
 		v.root.count += uint64(u.Change)
 		return u

@@ -60,6 +60,10 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	return r, d, nil
 }
 
+// Killed are the dots that the sealed state never had and that must not be moved, because they were removed. It must not be
+// changed; Snapshot it to keep it.
+func (r *Receipt) Killed() *Ctx { return &r.killed }
+
 // Seals says whether the delta closes a slot's epoch. Who writes under that epoch has lost his slot and must not join the
 // delta, by which he would forget what only he has: he sets his entity aside for Rehome and loads the entity anew.
 func (d *Delta) Seals(s Slot, e Epoch) bool {

@@ -15,6 +15,10 @@ type View struct {
 	seen    Ctx
 	root    belief
 	members *Members
+	// lost is what was seen and then sealed away without its writer, nil if nothing. See Lose.
+	lost store
+	// diverged says that no update leads from what is believed to what is.
+	diverged bool
 }
 
 // belief is what a user function believes of a value where that may differ from what it is.
@@ -138,16 +142,61 @@ func (v *View) Own(e *Entity, u *Update, d *Delta) {
 // Follow takes what was moved for seen where the user function has seen what it was before: it is told of no change, and
 // what it removes is to be removed where it is now. e has joined what was moved.
 func (v *View) Follow(e *Entity, r *Receipt) {
-	grew := false
+	grew, found := false, &Ctx{}
 	for _, m := range r.moved {
-		if v.seen.Has(m.old) && e.ctx.Has(m.new) && v.seen.Add(m.new) {
-			grew = true
+		if v.seen.Has(m.old) && e.ctx.Has(m.new) {
+			grew = v.seen.Add(m.new) || grew
+			found.Add(m.old)
 		}
 	}
+	v.found(found)
 	if grew {
 		e.tell(v)
 	}
 }
+
+// Refuse takes up what the user function itself said and what was not applied, in place of Own: it believes what it said, and
+// Flush corrects that.
+func (v *View) Refuse(e *Entity, u *Update) {
+	if e.kind == 0 {
+		v.diverged = true // it cannot be told that there is no value
+		return
+	}
+	if u.Kind != e.kind {
+		return // which nobody could apply
+	}
+	if v.root.kind == 0 {
+		v.root.kind, v.root.known = u.Kind, true
+	}
+	if m, ok := e.root.(*omap); ok {
+		v.root.refuseMap(u, m)
+		return
+	}
+	v.root.own(u, e.root, nil)
+}
+
+// refuseMap has what a map's update changes removed and put again, as it is.
+func (b *belief) refuseMap(u *Update, m *omap) {
+	if u.Cleared {
+		clear(b.entries)
+		for k := range m.byKey {
+			b.setEntry(k, &entryBelief{})
+		}
+	}
+	for _, k := range u.Removed {
+		b.setEntry(k, &entryBelief{})
+	}
+	for _, list := range [2][]Entry{u.Changed, u.Put} {
+		for i := range list {
+			b.setEntry(list[i].Key, &entryBelief{kind: list[i].Update.Kind, again: true})
+		}
+	}
+}
+
+// Diverged says that Flush cannot lead the user function to the value, because it believes what no update takes back: it has
+// to Begin again. So it is if a counter that only grows has become smaller, since what this node had heard of a writer that is
+// gone was not in the journal when that was sealed.
+func (v *View) Diverged() bool { return v.diverged }
 
 // own takes up an update of a value that is now s, nil at the top of a scalar. did is what the update did, nil if nothing.
 func (b *belief) own(u *Update, s store, did *body) {

@@ -5,13 +5,16 @@
 //	                  except a real PostgreSQL. Run with the race detector.
 //	tests/arch        who may import whom, file sizes, what may be linked into a user's program
 //	tests/e2e         real daprd, placement, component and handler processes, through Dapr's public APIs
+//	tests/conformance Dapr's own suites for components, against the component's socket
 //	tests/crash       the same processes under load while they are killed; the history is checked afterwards.
 //	                  Prints its seed; SEEDS=n sets how many runs
 //	tests/bench       throughput and latency against plain Dapr, as one table
 //	tests/quickstart  the program behind make run and make demo; it fails when a reply is not as expected
 //
-// Two folders are modules of their own, so that what they need stays out of ours: tests/dapr pins daprd, placement and
-// scheduler, tests/daprcli pins the dapr command. tests/harness builds them, starts them and ends them.
+// Some folders are modules of their own, so that what they need stays out of ours: tests/dapr pins daprd, placement and
+// scheduler, tests/daprcli pins the dapr command; tests/harness builds them, starts them and ends them. tests/conformance
+// needs the sidecar's own client of components. It also needs what we need: a new requirement in our go.mod asks for
+// "go mod tidy" there, which the go command says.
 //
 // # What a test may rely on
 //

@@ -145,7 +145,7 @@ func (c *Config) validate() error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	c.Log = c.Log.With(logGroup, c.Group, logService, c.Service)
+	c.Log = c.Log.With(logGroup, c.Group)
 	c.Observer.fill()
 	return errors.Join(problems...)
 }

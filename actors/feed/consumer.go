@@ -3,7 +3,6 @@ package feed
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,15 +13,13 @@ import (
 // windowBatches is how many batches of events may be in memory.
 const windowBatches = 4
 
-// How often to look for released events, and, while there are none to handle, what holds the order up.
-const (
-	lookReleased = time.Second
-	lookBlocked  = 10 * time.Second
-)
+// lookReleased is how often to look for released events.
+const lookReleased = time.Second
 
 // Consumer is one group's consumer of one service.
 type Consumer struct {
 	config Config
+	trial  trial
 	bell   chan struct{}
 
 	// The rest is of Run alone.
@@ -41,19 +38,7 @@ type Consumer struct {
 	saved   time.Time
 	fetched time.Time
 	looked  time.Time // for released events
-	moved   time.Time // when the end of the journal last moved, or somebody was asked why it does not
-	blocked string
-}
-
-// ticket is an event on its way.
-type ticket struct {
-	event    journal.Event
-	tries    int
-	problem  string
-	hopeless bool // not worth another try
-	due      time.Time
-	done     bool         // handled or parked
-	released journal.Cell // of an event outside the order
+	block   block
 }
 
 // New makes a Consumer.
@@ -61,7 +46,9 @@ func New(config Config) (*Consumer, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("feed %s to %s: %w", config.Service, config.Group, err)
 	}
-	return &Consumer{config: config, bell: make(chan struct{}, 1)}, nil
+	c := &Consumer{config: config, trial: config.trial(), bell: make(chan struct{}, 1)}
+	c.config.Log = config.Log.With(logService, config.Service)
+	return c, nil
 }
 
 // Ring says that there may be something to do. It never waits.
@@ -106,25 +93,23 @@ func (c *Consumer) run(ctx context.Context, valid func() bool, lost <-chan struc
 
 // start finds out where to begin, and takes the cursor.
 func (c *Consumer) start(ctx context.Context) error {
-	c.cursor = cursor{cells: c.config.Cells, key: "cursor/" + part(c.config.Group) + "/" + part(c.config.Service), writer: rand.Text()}
+	c.cursor = cursor{fenced{cells: c.config.Cells, key: "cursor/" + part(c.config.Group) + "/" + part(c.config.Service), writer: rand.Text()}}
 	at, found, err := c.cursor.load(ctx)
 	if err != nil {
 		return err
 	}
-	for end := false; !found && c.config.From == Now && !end; {
-		_, next, err := c.config.Tailer.Tail(ctx, []string{c.config.Service}, at, c.config.Batch)
-		if err != nil && !errors.Is(err, journal.ErrCorrupt) {
-			return fmt.Errorf("look for the end of the journal: %w", err)
+	if !found && c.config.From == Now {
+		if at, err = endOf(ctx, c.config.Tailer, []string{c.config.Service}, c.config.Batch); err != nil {
+			return err
 		}
-		end = next == at
-		at = next
 	}
 	if err := c.cursor.save(ctx, at); err != nil {
 		return err
 	}
 	c.window, c.queues, c.ready, c.waiting, c.again, c.trying = nil, map[string][]*ticket{}, nil, nil, map[string]bool{}, 0
 	c.read, c.at, c.kept, c.unsaved, c.saved = at, at, at, 0, time.Now()
-	c.fetched, c.looked, c.moved, c.blocked = time.Time{}, time.Time{}, time.Now(), ""
+	c.fetched, c.looked = time.Time{}, time.Time{}
+	c.block = block{tailer: c.config.Tailer, observer: c.config.Observer, log: c.config.Log, moved: time.Now()}
 	return nil
 }
 

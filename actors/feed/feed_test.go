@@ -21,7 +21,12 @@ import (
 	"github.com/dapr-entities/entities/actors/journal/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The PostgreSQL that tests share ends with the process.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest.(*Server).Restart.func1"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"))
+}
 
 const service, group = "shop/cart", "mails"
 
@@ -244,7 +249,7 @@ func TestFailures(t *testing.T) {
 
 func (r *rig) cursor() journal.Position {
 	r.t.Helper()
-	c := cursor{cells: r.memory, key: "cursor/" + part(group) + "/" + part(service)}
+	c := cursor{fenced{cells: r.memory, key: "cursor/" + part(group) + "/" + part(service)}}
 	at, _, err := c.load(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
@@ -359,9 +364,9 @@ func TestConfig(t *testing.T) {
 // The longest names still make keys that a journal takes.
 func TestLongKeys(t *testing.T) {
 	t.Parallel()
-	c := Config{Group: strings.Repeat("/", MaxGroupBytes), Service: strings.Repeat("%", MaxGroupBytes)}
+	c := trial{group: strings.Repeat("/", MaxGroupBytes)}
 	for _, id := range []string{strings.Repeat("/", actors.MaxIDBytes), strings.Repeat("é", actors.MaxIDBytes/2)} {
-		key := releasedPrefix + c.suffix(&journal.Event{Ref: actors.Ref{ID: id}, Sequence: 1 << 62})
+		key := releasedPrefix + c.suffix(&journal.Event{Ref: actors.Ref{Service: strings.Repeat("%", MaxGroupBytes), ID: id}, Sequence: 1 << 62})
 		if len(key) > journal.MaxCellKeyBytes {
 			t.Errorf("a key has %d bytes", len(key))
 		}

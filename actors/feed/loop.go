@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -75,7 +74,7 @@ func (l *loop) fetch(ctx context.Context) (more bool, err error) {
 	l.fetched = time.Now()
 	if time.Since(l.looked) >= lookReleased {
 		l.looked = time.Now()
-		tickets, err := l.released(ctx)
+		tickets, err := l.trial.released(ctx, l.config.Service, l.config.Batch, func(key string, _ actors.Ref) bool { return !l.again[key] })
 		if err != nil {
 			return false, err
 		}
@@ -97,38 +96,14 @@ func (l *loop) fetch(ctx context.Context) (more bool, err error) {
 		l.add(&ticket{event: e, hopeless: true, problem: err.Error()})
 	}
 	if to == l.read {
-		return false, l.lookBlocked(ctx)
+		return false, l.block.look(ctx)
 	}
-	l.read, l.moved = to, time.Now()
+	l.read = to
+	l.block.over()
 	if len(l.window) == 0 {
 		l.at = to
 	}
-	if l.blocked != "" {
-		l.blocked = ""
-		l.config.Observer.Blocked("")
-	}
 	return true, nil
-}
-
-// lookBlocked asks, now and then, whether somebody else's transaction is why nothing comes.
-func (l *loop) lookBlocked(ctx context.Context) error {
-	asked, ok := l.config.Tailer.(journal.Blocked)
-	if !ok || time.Since(l.moved) < lookBlocked {
-		return nil
-	}
-	l.moved = time.Now()
-	by, err := asked.Blocked(ctx)
-	if err != nil {
-		return fmt.Errorf("ask what blocks the journal: %w", err)
-	}
-	if by != l.blocked {
-		l.blocked = by
-		l.config.Observer.Blocked(by)
-		if by != "" {
-			l.config.Log.Warn("the feed waits for a transaction to end", "by", by)
-		}
-	}
-	return nil
 }
 
 func (l *loop) add(t *ticket) {
@@ -169,7 +144,7 @@ func (l *loop) begin() (next time.Time) {
 		l.ready = l.ready[1:]
 		l.trying++
 		l.working.Go(func() {
-			l.results <- tried{t, l.try(t)}
+			l.results <- tried{t, l.trial.try(l.tries, t, l.config.Timeout, l.config.Handle)}
 		})
 	}
 	return next
@@ -182,48 +157,12 @@ type tried struct {
 	done bool
 }
 
-// try a ticket once. What is not done afterwards is to be tried again.
-func (l *loop) try(t *ticket) (done bool) {
-	if !t.hopeless {
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(l.tries, l.config.Timeout)
-		err := l.config.Handle(ctx, t.event)
-		cancel()
-		took := time.Since(began)
-		switch {
-		case err == nil:
-			l.config.Observer.Handled(took)
-			if err := l.settle(l.tries, t); err != nil {
-				l.config.Log.Warn("a released event was handled, and is handled again", logID, t.event.Ref.ID,
-					logSequence, t.event.Sequence, logError, err)
-			}
-			return true
-		case l.tries.Err() != nil:
-			return false // it was cut; that is no try
-		}
-		t.tries++
-		code := actors.CodeOf(err)
-		t.problem = code.String() + ": " + err.Error()
-		t.hopeless = code.Lasting() || t.tries >= l.config.MaxTries
-		if !t.hopeless {
-			l.config.Observer.Retried(took)
-			return false
-		}
-	}
-	if err := l.park(l.tries, t); err != nil {
-		l.config.Log.Warn("an event can neither be handled nor parked now; its entity waits", logID, t.event.Ref.ID,
-			logSequence, t.event.Sequence, logError, err)
-		return false
-	}
-	return true
-}
-
 // result of a try.
 func (l *loop) result(r tried) {
 	t := r.ticket
 	l.trying--
 	if t.done = r.done; !t.done {
-		t.due = time.Now().Add(l.backoff(t.tries))
+		t.due = time.Now().Add(l.trial.after(t.tries))
 		l.waiting = append(l.waiting, t)
 		return
 	}
@@ -243,19 +182,6 @@ func (l *loop) result(r tried) {
 	if len(l.window) == 0 {
 		l.at = l.read
 	}
-}
-
-// backoff after so many tries.
-func (l *loop) backoff(tries int) time.Duration {
-	d := l.config.Backoff
-	for range tries - 1 {
-		if d >= l.config.MaxBackoff/2 {
-			d = l.config.MaxBackoff
-			break
-		}
-		d *= 2
-	}
-	return d - rand.N(d/2+1)
 }
 
 // saveSoon saves the cursor after a batch, when there is nothing else to do, and now and then. A cursor that only passes

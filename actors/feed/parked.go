@@ -2,8 +2,6 @@ package feed
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,86 +101,4 @@ func parkedCell(ctx context.Context, cells journal.Cells, key string) (journal.C
 		err = actors.Errorf(actors.NotFound, "no event is parked under %.100q", key)
 	}
 	return cell, err
-}
-
-// suffix of the keys of an event's cells. The part for an id that is too long is its hash.
-func (c *Config) suffix(e *journal.Event) string {
-	id := part(e.Ref.ID)
-	if len(id) > 200 {
-		sum := sha256.Sum256([]byte(e.Ref.ID))
-		id = hex.EncodeToString(sum[:])
-	}
-	return fmt.Sprintf("%s/%s/%s/%d", part(c.Group), part(c.Service), id, e.Sequence)
-}
-
-// park gives an event up.
-func (c *Consumer) park(ctx context.Context, t *ticket) error {
-	problem := strings.ToValidUTF8(t.problem, "\uFFFD")
-	for len(problem) > journal.MaxProblemBytes {
-		problem = strings.ToValidUTF8(problem[:journal.MaxProblemBytes], "")
-	}
-	e := &t.event
-	value, err := json.Marshal(Parked{
-		Group: c.config.Group, Service: c.config.Service, ID: e.Ref.ID, Sequence: e.Sequence, Name: e.Name,
-		Transaction: e.Position.Transaction, Ordinal: e.Position.Ordinal, Problem: problem, Tries: t.tries, Time: time.Now().UTC(),
-	})
-	if err != nil {
-		return fmt.Errorf("park event %d of %s: %w", e.Sequence, e.Ref, err)
-	}
-	_, err = c.config.Cells.Put(ctx, journal.Cell{Key: parkedPrefix + c.config.suffix(e), Value: value})
-	if err != nil && !errors.Is(err, journal.ErrConflict) { // else it is parked already
-		return fmt.Errorf("park event %d of %s: %w", e.Sequence, e.Ref, err)
-	}
-	c.config.Log.Warn("an event was parked: the feed goes on without it", logID, e.Ref.ID, logSequence, e.Sequence, logError, problem)
-	c.config.Observer.Parked()
-	return c.settle(ctx, t)
-}
-
-// settle takes a released event's cell away, once it is handled or parked again.
-func (c *Consumer) settle(ctx context.Context, t *ticket) error {
-	if t.released.Key == "" {
-		return nil
-	}
-	if err := c.config.Cells.Remove(ctx, t.released.Key, t.released.Version); err != nil && !errors.Is(err, journal.ErrConflict) {
-		return fmt.Errorf("settle the released event %d of %s: %w", t.event.Sequence, t.event.Ref, err)
-	}
-	return nil
-}
-
-// released returns the events that somebody wants to be tried again.
-func (c *Consumer) released(ctx context.Context) ([]*ticket, error) {
-	prefix := releasedPrefix + part(c.config.Group) + "/" + part(c.config.Service) + "/"
-	cells, err := c.config.Cells.Cells(ctx, prefix, "", c.config.Batch)
-	if err != nil {
-		return nil, fmt.Errorf("look for released events: %w", err)
-	}
-	var tickets []*ticket
-	for _, cell := range cells {
-		if c.again[cell.Key] {
-			continue
-		}
-		var p Parked
-		if err := json.Unmarshal(cell.Value, &p); err != nil {
-			c.config.Log.Error("a released event's cell cannot be read; remove it", "cell", cell.Key, logError, err)
-			continue
-		}
-		at := journal.Position{Transaction: p.Transaction, Ordinal: p.Ordinal}
-		t := &ticket{released: cell, event: journal.Event{
-			Ref: actors.Ref{Service: c.config.Service, ID: p.ID}, Sequence: p.Sequence, Name: p.Name, Position: at,
-		}}
-		before := journal.Position{Transaction: at.Transaction, Ordinal: at.Ordinal - 1}
-		events, _, err := c.config.Tailer.Tail(ctx, []string{c.config.Service}, before, 1)
-		switch {
-		case errors.Is(err, journal.ErrCorrupt):
-			t.problem, t.hopeless = err.Error(), true
-		case err != nil:
-			return nil, fmt.Errorf("read released events: %w", err)
-		case len(events) == 0 || events[0].Position != at:
-			t.problem, t.hopeless = "the event is not in the journal any more", true
-		default:
-			t.event = events[0]
-		}
-		tickets = append(tickets, t)
-	}
-	return tickets, nil
 }

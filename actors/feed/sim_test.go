@@ -132,7 +132,7 @@ func (s *sim) done(id string, sequence int64) {
 func (s *sim) absorb(id string) {
 	for {
 		e := journal.Event{Ref: actors.Ref{Service: service, ID: id}, Sequence: s.handled[id] + 1}
-		config := Config{Group: group, Service: service}
+		config := trial{group: group}
 		cell, err := s.memory.Cell(context.Background(), parkedPrefix+config.suffix(&e))
 		if err != nil || cell.Version == 0 {
 			return
@@ -254,7 +254,7 @@ func (s *sim) run(t *testing.T, rounds int, trouble float64) {
 			s.problemf("event %d of %s was not handled", e.Sequence, e.Ref.ID)
 		}
 	}
-	at := cursor{cells: s.memory, key: "cursor/" + part(group) + "/" + part(service)}
+	at := cursor{fenced{cells: s.memory, key: "cursor/" + part(group) + "/" + part(service)}}
 	if to, _, err := at.load(context.Background()); err != nil || to != end {
 		s.problemf("in the end the cursor is at %v, and the journal at %v (%v)", to, end, err)
 	}

@@ -87,7 +87,7 @@ func (l *Leases) round(ctx context.Context, stopping bool) (next time.Time, err 
 	if err != nil {
 		return time.Time{}, err
 	}
-	assigned := spread(living)
+	assigned := Spread(living)
 	mine := func(name string) bool { return assigned[name] == l.config.Member }
 	l.end(ErrGivenBack, func(name string) bool { return !mine(name) })
 	held := l.working()

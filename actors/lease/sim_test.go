@@ -106,7 +106,7 @@ func TestSpread(t *testing.T) {
 			wants[fmt.Sprint("m", i)] = names
 		}
 		load := map[string]int{}
-		for name, member := range spread(wants) {
+		for name, member := range Spread(wants) {
 			if !slices.Contains(names, name) {
 				t.Errorf("%s was not wanted", name)
 			}

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// spread assigns names to the members that want them: each goes to the member with the highest hash of both, as long as
+// Spread assigns names to the members that want them: each goes to the member with the highest hash of both, as long as
 // that one has not got its share already. Everybody who knows the same members computes the same.
-func spread(members map[string][]string) map[string]string {
+func Spread(members map[string][]string) map[string]string {
 	var names []string
 	wanted := map[string][]string{} // by name, who wants it
 	for member, wants := range members {

@@ -171,6 +171,7 @@ const (
 	Replaced Reason = "replaced"
 	Deleted  Reason = "deleted"
 	Broken   Reason = "broken"
+	Diverged Reason = "diverged"
 	Stopped  Reason = "stopped"
 )
 

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/dapr-entities/entities/actors"
@@ -19,8 +20,9 @@ type copies struct {
 	broken   error
 	// hold keeps writes unconfirmed until settle is called.
 	hold bool
-	// refuse is what writes come to.
-	refuse error
+	// refuse is what writes come to. diverged says that nothing can be told.
+	refuse   error
+	diverged bool
 }
 
 // state of an entity, which outlives its replicas.
@@ -114,19 +116,41 @@ func (c *tally) Begin() (*crdt.Update, bool) {
 	return &crdt.Update{Kind: crdt.PNCounter, Change: c.state.value}, c.deleted
 }
 
-func (c *tally) Flush() (*crdt.Update, bool) {
+func (c *tally) Flush() (*crdt.Update, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	by := c.state.value - c.told
 	c.told = c.state.value
-	if by == 0 || c.deleted {
-		return nil, c.deleted
+	switch {
+	case c.deleted:
+		return nil, replica.ErrDeleted
+	case c.diverged:
+		return nil, replica.ErrDiverged
+	case by == 0:
+		return nil, nil
 	}
-	return &crdt.Update{Kind: crdt.PNCounter, Change: by}, false
+	return &crdt.Update{Kind: crdt.PNCounter, Change: by}, nil
 }
 
 func (c *tally) Update(u *crdt.Update, level replica.Level, done func(error)) error {
+	c.mu.Lock()
+	if errors.Is(c.refuse, replica.ErrReadOnly) {
+		c.told += u.Change
+	}
+	c.mu.Unlock()
 	return c.write(level, done, func() { c.exists = true; c.state.value += u.Change; c.told += u.Change })
+}
+
+func (c *tally) Apply(u *crdt.Update, level replica.Level, done func(error)) error {
+	return c.Update(u, level, done)
+}
+
+func (c *tally) Kind() (crdt.Kind, bool) {
+	u, deleted := c.Begin()
+	if u == nil {
+		return 0, deleted
+	}
+	return u.Kind, deleted
 }
 
 func (c *tally) Delete(level replica.Level, done func(error)) error {

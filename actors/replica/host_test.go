@@ -204,7 +204,6 @@ func TestRefusedWrite(t *testing.T) {
 		text          string
 		broke, undone bool
 	}{
-		{name: "read only", cause: replica.ErrReadOnly, code: actors.Unavailable, others: actors.Unavailable, text: "not a member at present"},
 		{name: "what cannot be", cause: errBroken, code: actors.Unknown, others: actors.Aborted, text: "the PNCounter by which", broke: true},
 		{name: "with a code", cause: actors.Errorf(actors.OutOfRange, "too much"), code: actors.OutOfRange, others: actors.Aborted, text: "too much", broke: true},
 	} {
@@ -228,6 +227,83 @@ func TestRefusedWrite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node that has lost its slot refuses writes, and nothing else: the user function is told what is so before it gets the
+// next command, and goes on. Streams are not ended, unless they were to begin with that write.
+func TestRefusedBecauseReadOnly(t *testing.T) {
+	t.Parallel()
+	host(t, nil, func(b *bench) {
+		watcher, first, reader, opening := b.open(to("c", "Watch"), nil), b.command(to("c", "A")), b.command(to("c", "Get")), b.open(to("c", "Watch"), nil)
+		s := b.stream(1)
+		s.says(t, accept(1))
+		b.copies.refuse = replica.ErrReadOnly
+		s.says(t, with(reply(2, "done"), 2, replica.All))
+		first.fails(actors.Unavailable, "A to shop.Counter/c came to nothing", "not a member at present", "try again")
+		late := b.command(to("c", "B"))
+		s.says(t, with(accept(4), 3, replica.Local))
+		opening.fails(actors.Unavailable, "not a member at present")
+		s.says(t, reply(3, "old"))
+		reader.gets(true, "old")
+		s.hears(t, "init", "Watch=1*", "A=2", "Get=3", "Watch=4*", "cancel 4")
+		s.says(t, replica.Answer{Kind: replica.CancelledToo, Number: 4})
+		s.hears(t, "init", "Watch=1*", "A=2", "Get=3", "Watch=4*", "cancel 4", "update -5", "B=5")
+		b.copies.refuse = nil
+		s.says(t, with(reply(5, "added"), 1, replica.Local))
+		late.gets(true, "added")
+		s.says(t, message(1, "still here", false))
+		watcher.gets(false, "accepted", "still here")
+		if got := b.copies.value("c"); got != 1 {
+			t.Errorf("the counter is %d", got)
+		}
+		watcher.cancel()
+	})
+}
+
+// A deletion that is refused is nothing that an update takes back: the entity begins anew.
+func TestRefusedDeletion(t *testing.T) {
+	t.Parallel()
+	host(t, nil, func(b *bench) {
+		watcher, first := b.open(to("c", "Watch"), nil), b.command(to("c", "Delete"))
+		s := b.stream(1)
+		s.says(t, accept(1))
+		b.copies.refuse = replica.ErrReadOnly
+		s.says(t, deleting(reply(2, "bye")))
+		first.fails(actors.Unavailable, "not a member at present")
+		watcher.fails(actors.Unavailable, "ended before Watch was over", "not a member at present", "call it again")
+		s.hears(t, "init", "Watch=1*", "Delete=2", "close")
+	})
+}
+
+// A user function that believes what no update takes back begins anew. Its streams are ended; commands wait for it.
+func TestDiverged(t *testing.T) {
+	t.Parallel()
+	var reasons []string
+	host(t, func(c *replica.Config) {
+		c.Observer.Passivated = func(_ string, r replica.Reason) { reasons = append(reasons, string(r)) }
+	}, func(b *bench) {
+		watcher, first := b.open(to("c", "Watch"), nil), b.command(to("c", "A"))
+		s := b.stream(1)
+		s.says(t, accept(1))
+		b.copies.mu.Lock()
+		b.copies.diverged = true
+		b.copies.mu.Unlock()
+		b.copies.change("c", 1)
+		s.says(t, reply(2, "done"))
+		first.gets(true, "done")
+		watcher.fails(actors.Unavailable, "Watch of shop.Counter/c is ended", "begins again", "call it again")
+		s.hears(t, "init", "Watch=1*", "A=2", "close")
+		b.copies.mu.Lock()
+		b.copies.diverged = false
+		b.copies.mu.Unlock()
+		next := b.command(to("c", "Get"))
+		b.stream(2).hears(t, "init +1", "Get=1")
+		b.stream(2).says(t, reply(1, "ok"))
+		next.gets(true, "ok")
+		if len(reasons) != 1 || reasons[0] != "diverged" {
+			t.Error(reasons)
+		}
+	})
 }
 
 func TestDelete(t *testing.T) {

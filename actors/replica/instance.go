@@ -361,14 +361,21 @@ func (h *Host) changed(i *instance) {
 
 // tell the session what others changed.
 func (h *Host) tell(s *session) {
-	update, gone := s.replica.Flush()
+	update, err := s.replica.Flush()
 	switch {
-	case gone:
+	case errors.Is(err, ErrDeleted):
 		h.given(s, s.Delete)
 		h.mu.Lock()
 		defer h.unlock()
 		h.stop(s, Deleted, func(c *call) error {
 			return actors.Errorf(actors.Aborted, "%s was deleted before %s came to its end; call it again", c.command.Ref, c.command.Method)
+		})
+	case err != nil:
+		h.mu.Lock()
+		defer h.unlock()
+		h.stop(s, Diverged, func(c *call) error {
+			return actors.Errorf(actors.Unavailable,
+				"%s of %s is ended: what its user function was told is not so, and it begins again from what is; call it again", c.command.Method, c.command.Ref)
 		})
 	case update != nil:
 		h.given(s, func(ctx context.Context) error { return s.Update(ctx, update) })

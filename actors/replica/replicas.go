@@ -11,8 +11,8 @@ import (
 // Replicas are this node's copies of replicated entities.
 type Replicas interface {
 	// Open makes the entity's copy live, from the journal and the other members, and holds it in memory until Close. changed
-	// is called, without waiting and possibly often, when Flush may have something to tell. One Replica of an entity is
-	// open at a time. ctx bounds the opening.
+	// is called, without waiting and possibly often, when Flush may have something to tell; if it is nil, Begin and Flush
+	// are not called either. One Replica of an entity is open at a time. ctx bounds the opening.
 	Open(ctx context.Context, ref actors.Ref, changed func()) (Replica, error)
 }
 
@@ -23,13 +23,20 @@ type Replica interface {
 	// deleted and cannot be written.
 	Begin() (value *crdt.Update, deleted bool)
 	// Flush returns what the user function has not been told, or nil if nothing, and takes it as told. If it does not fit
-	// into one update, changed is called again.
-	Flush() (u *crdt.Update, deleted bool)
+	// into one update, changed is called again. An error says that nothing is told any more: ErrDeleted, or ErrDiverged.
+	Flush() (*crdt.Update, error)
 	// Update applies what the user function said, as of what it had been told, to which it adds it. An error means that
-	// nothing was applied. Otherwise done is called once, from any goroutine and possibly before Update returns: with nil
+	// nothing was applied. The user function believes that it was; after ErrReadOnly the next Flush corrects it.
+	// Otherwise done is called once, from any goroutine and possibly before Update returns: with nil
 	// when the write is as safe as level says, or with an error that matches ErrUnconfirmed, after which it may still
 	// become so.
 	Update(u *crdt.Update, level Level, done func(error)) error
+	// Apply applies u as of all that this node knows. It is for writers without a user function; otherwise it is like
+	// Update, but for an error that matches crdt.ErrKindMismatch where u puts a value under a key of a map that shows one of
+	// another kind.
+	Apply(u *crdt.Update, level Level, done func(error)) error
+	// Kind is the kind of the value, 0 if there is none.
+	Kind() (k crdt.Kind, deleted bool)
 	// Delete deletes the entity; done as for Update.
 	Delete(level Level, done func(error)) error
 	// Value returns the whole value without taking it as told; nil if there is none or it is deleted.
@@ -44,6 +51,8 @@ var (
 	ErrUnconfirmed = errors.New("the write is applied on this node but not confirmed")
 	// ErrReadOnly says that this node has no slot at present, so it cannot write.
 	ErrReadOnly = errors.New("this node is not a member at present and cannot write")
+	// ErrDiverged says that no update leads from what the user function believes to the value. It has to begin again.
+	ErrDiverged = errors.New("no update leads from what the user function believes to what is there")
 	// ErrDeleted says that the entity is deleted.
 	ErrDeleted = errors.New("the entity is deleted")
 )

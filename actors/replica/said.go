@@ -253,6 +253,12 @@ func (h *Host) unwritten(s *session, c *call, a *Answer, given *parcel, kept boo
 		after.Streamed = false
 		h.settle(s, c, &after, nil)
 		return nil
+	case errors.Is(cause, ErrReadOnly) && !a.Write.Delete:
+		// The user function believes that its write is applied. It is told otherwise as soon as it has answered what it was
+		// given already, and gets nothing else before.
+		s.instance.dirty, s.instance.newsSince = true, time.Now().Add(-h.config.Stale)
+		h.settle(s, c, a, nil)
+		return nil
 	}
 	h.stop(s, Broken, func(o *call) error { return interrupted(o, err, false) })
 	if !broke {

@@ -5,6 +5,7 @@
 //	GET /readyz        200 if every check is ok, else 503; the body names each with its reason
 //	GET /metrics       Prometheus
 //	GET /parked        effects and events that were given up; POST /parked/release and /parked/discard take {"ids": [...]}
+//	POST /journal/…    operations on the journal, for the entities command; not for callers from elsewhere, unless they are let
 //	GET /debug/pprof/  Go profiles, if they are turned on
 package admin
 
@@ -44,6 +45,9 @@ type Server struct {
 	address string
 	checks  map[string]func() error
 	parked  func() Parked
+	// operations are served at a path, if there are any.
+	operations     http.Handler
+	operationsPath string
 }
 
 // New makes a server that is not running.
@@ -148,7 +152,15 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return http.MaxBytesHandler(mux, maxBody)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.operations == nil {
+		return http.MaxBytesHandler(mux, maxBody)
+	}
+	all := http.NewServeMux()
+	all.Handle("/", http.MaxBytesHandler(mux, maxBody))
+	all.Handle(s.operationsPath, s.operations) // which bounds its own requests
+	return all
 }
 
 // readiness is the body of /readyz.

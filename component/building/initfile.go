@@ -15,8 +15,10 @@ import (
 // Kept is the metadata that a sidecar gave in an Init, read back after a restart. It may hold secrets and does not show
 // them.
 type Kept struct {
-	// Type is state.entities or bindings.entities; Name is the component's.
+	// Type is state.entities, bindings.entities or pubsub.entities; Name is the component's.
 	Type, Name string
+	// Topics to which the sidecar had subscribed, of a pubsub.entities.
+	Topics     []string
 	properties map[string]string
 }
 
@@ -46,6 +48,7 @@ type initFileInstance struct {
 	Type     string            `json:"type"`
 	Name     string            `json:"name"`
 	Metadata map[string]string `json:"metadata"`
+	Topics   []string          `json:"topics,omitempty"`
 }
 
 // load reads the file. There being none is no error. A file that others can read is closed to them, loudly; one that
@@ -90,10 +93,10 @@ func parseInitFile(data []byte, path string) ([]Kept, error) {
 	}
 	var kept []Kept
 	for _, i := range content.Instances {
-		if i.Type != stateType && i.Type != bindingType {
+		if scopes[i.Type] == 0 {
 			return nil, fmt.Errorf("the init file %s names an unknown component type; remove it and restart the sidecar", path)
 		}
-		kept = append(kept, Kept{Type: i.Type, Name: i.Name, properties: i.Metadata})
+		kept = append(kept, Kept{Type: i.Type, Name: i.Name, Topics: i.Topics, properties: i.Metadata})
 	}
 	return kept, nil
 }
@@ -102,7 +105,7 @@ func parseInitFile(data []byte, path string) ([]Kept, error) {
 func (f *initFile) save(kept []Kept) error {
 	content := initFileContent{Version: initFileVersion}
 	for _, k := range kept {
-		content.Instances = append(content.Instances, initFileInstance{Type: k.Type, Name: k.Name, Metadata: k.properties})
+		content.Instances = append(content.Instances, initFileInstance{Type: k.Type, Name: k.Name, Metadata: k.properties, Topics: k.Topics})
 	}
 	data, err := json.MarshalIndent(content, "", "\t")
 	if err != nil {

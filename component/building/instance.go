@@ -17,7 +17,11 @@ import (
 const (
 	stateType   = "state.entities"
 	bindingType = "bindings.entities"
+	pubsubType  = "pubsub.entities"
 )
+
+// scopes of the settings of each type.
+var scopes = map[string]config.Scope{stateType: config.State, bindingType: config.Binding, pubsubType: config.PubSub}
 
 // instanceKey: a state store and a binding may have the same name.
 type instanceKey struct{ typ, name string }
@@ -25,6 +29,8 @@ type instanceKey struct{ typ, name string }
 type instance struct {
 	config     config.Config
 	properties map[string]string
+	// pulls counts the subscriptions to each topic. Guarded by instances.mu.
+	pulls map[string]int
 }
 
 // instances are the components that sidecars have initialised.
@@ -113,20 +119,18 @@ func (in *instances) init(ctx context.Context, key instanceKey, properties map[s
 
 // change brings the instance to new settings. It is called in turn.
 func (in *instances) change(ctx context.Context, key instanceKey, before *instance, properties map[string]string) error {
-	scope, callback := config.State, in.config.OnInit
-	if key.typ == bindingType {
-		scope, callback = config.Binding, in.config.OnClient
-	}
-	c, err := config.Resolve(scope, append(slices.Clone(in.config.Base), properties)...)
+	callback := map[string]func(context.Context, config.Config) error{stateType: in.config.OnInit, bindingType: in.config.OnClient}[key.typ]
+	c, err := config.Resolve(scopes[key.typ], append(slices.Clone(in.config.Base), properties)...)
 	if err != nil {
 		return actors.Errorf(actors.InvalidArgument, "%s %q: %s", key.typ, key.name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
+	c.Name = key.name
 	if other, exists := in.otherHost(key.name); exists && key.typ == stateType {
 		return actors.Errorf(actors.FailedPrecondition,
 			"%s %q is a second host beside %q; a component process hosts once: remove one of them, and if %q was renamed, restart the component",
 			key.typ, key.name, other, other)
 	}
-	now := &instance{config: c, properties: maps.Clone(properties)}
+	now := &instance{config: c, properties: maps.Clone(properties), pulls: map[string]int{}}
 	if (before == nil || !before.config.Equal(c)) && callback != nil {
 		ctx, cancel := context.WithTimeout(ctx, in.config.InitTimeout)
 		defer cancel()
@@ -147,7 +151,7 @@ func (in *instances) keep() {
 	var kept []Kept
 	allowed := true
 	for key, i := range in.all {
-		kept = append(kept, Kept{Type: key.typ, Name: key.name, properties: i.properties})
+		kept = append(kept, Kept{Type: key.typ, Name: key.name, Topics: sortedKeys(i.pulls), properties: i.properties})
 		allowed = allowed && i.config.InitFile
 	}
 	in.mu.RUnlock()
@@ -161,6 +165,28 @@ func (in *instances) keep() {
 	if err != nil {
 		in.config.Logger.Warn("the last Init is not kept: after a restart of the component its sidecar has to restart too", "error", err)
 	}
+}
+
+// note that a sidecar subscribes to a topic once more, or (by -1) once less. It is kept, because after a restart of this
+// component nobody else knows. It reports false, and does nothing, if ctx ends before.
+func (in *instances) note(ctx context.Context, i *instance, topic string, by int) bool {
+	select {
+	case in.turn <- struct{}{}:
+		defer func() { <-in.turn }()
+	case <-ctx.Done():
+		return false
+	}
+	in.mu.Lock()
+	before := i.pulls[topic]
+	if i.pulls[topic] += by; i.pulls[topic] <= 0 {
+		delete(i.pulls, topic)
+	}
+	news := (before > 0) != (i.pulls[topic] > 0)
+	in.mu.Unlock()
+	if news {
+		in.keep()
+	}
+	return true
 }
 
 // Kept returns what sidecars gave in their last Inits before the component restarted, the host first. It holds for a

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,7 +53,7 @@ type Config struct {
 	// DrainTimeout is how long requests get to end when Run is told to stop. Defaults to that of config.Default.
 	DrainTimeout time.Duration
 
-	// Observe, if set, is told of every request.
+	// Observe, if set, is told of every request that is no stream.
 	Observe func(method string, code codes.Code, took time.Duration)
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
@@ -99,6 +100,13 @@ type Server struct {
 	runtime   atomic.Pointer[Runtime]
 	instances *instances
 	ready     chan struct{}
+	// stopping ends when Run was told to stop.
+	stopping context.Context
+	stop     context.CancelFunc
+	readers  sync.WaitGroup // of streams
+
+	mu       sync.Mutex
+	replaced chan struct{} // closed when another runtime is attached
 }
 
 // New makes a server that is not running.
@@ -111,20 +119,39 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the socket folder: %w", err)
 	}
-	s := &Server{config: c, logger: c.Logger, ready: make(chan struct{})}
+	s := &Server{config: c, logger: c.Logger, ready: make(chan struct{}), replaced: make(chan struct{})}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.instances = newInstances(c, &initFile{path: filepath.Join(folder, "."+c.Name, "init.json"), logger: c.Logger})
 	return s, nil
 }
 
 // Attach puts the building blocks on a runtime, in place of the one before; requests in progress end on that one. The
-// zero Runtime detaches: requests are then answered Unavailable.
-func (s *Server) Attach(r Runtime) { s.runtime.Store(&r) }
+// zero Runtime detaches: requests are then answered Unavailable, and subscriptions wait for the next one.
+func (s *Server) Attach(r Runtime) {
+	if r.Journal != nil {
+		r.Journal = share(r.Journal)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runtime.Store(&r)
+	close(s.replaced)
+	s.replaced = make(chan struct{})
+}
+
+// attached returns the runtime, nil if there was none yet, and what is closed when there is another.
+func (s *Server) attached() (*Runtime, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runtime.Load(), s.replaced
+}
 
 // Ready is closed when the sidecar can see the socket.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run serves the socket until ctx ends, then lets requests in progress end and removes the socket. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.stop()
+	defer s.readers.Wait()
 	l, err := listen(s.config.Folder, s.config.Name, s.config.Mode)
 	if err != nil {
 		return err
@@ -153,6 +180,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	// First out of the folder, so that a sidecar that starts now does not find a socket that is about to close.
 	err = l.withdraw()
+	s.stop() // streams, which have no end of their own
 	late := time.AfterFunc(s.config.DrainTimeout, g.Stop)
 	g.GracefulStop()
 	late.Stop()
@@ -168,12 +196,15 @@ func (s *Server) register() *grpc.Server {
 		grpc.InitialWindowSize(4<<20),
 		grpc.InitialConnWindowSize(16<<20),
 		grpc.ChainUnaryInterceptor(s.observe, s.contain),
+		grpc.StreamInterceptor(s.containStream),
 	)
 	store := &stateStore{server: s}
 	components.RegisterStateStoreServer(g, store)
 	components.RegisterTransactionalStateStoreServer(g, store)
 	components.RegisterTransactionalStoreMultiMaxSizeServer(g, store)
 	components.RegisterOutputBindingServer(g, &binding{server: s})
+	components.RegisterInputBindingServer(g, &input{server: s})
+	components.RegisterPubSubServer(g, &pubsub{server: s, gates: map[string]*gate{}})
 	reflection.Register(g) // both versions: daprd speaks v1alpha
 	return g
 }
@@ -190,11 +221,18 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 
 // contain turns a panic into an error of the one request.
 func (s *Server) contain(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.logger.Error("panic in a request", "method", info.FullMethod, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			resp, err = nil, status.Error(codes.Internal, "the component failed while it handled the request; its log has the stack")
-		}
-	}()
+	defer s.recover(info.FullMethod, func(e error) { resp, err = nil, e })
 	return next(ctx, req)
+}
+
+func (s *Server) containStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer s.recover(info.FullMethod, func(e error) { err = e })
+	return next(srv, stream)
+}
+
+func (s *Server) recover(method string, fail func(error)) {
+	if p := recover(); p != nil {
+		s.logger.Error("panic in a request", "method", method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		fail(status.Error(codes.Internal, "the component failed while it handled the request; its log has the stack"))
+	}
 }

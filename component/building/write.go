@@ -47,6 +47,9 @@ type write struct {
 	epoch int64
 	done  bool
 	err   error
+	// record, if set, is kept with the append. repeated says that one of the same command had been kept before.
+	record   *journal.Record
+	repeated bool
 }
 
 // group makes one write for each key, in the order of their first ops.
@@ -193,14 +196,14 @@ func (g *writing) prepare(ctx context.Context, writes []*write) error {
 
 func (g *writing) append(ctx context.Context, writes []*write) error {
 	send, size := g.journal.Append, bulk
-	if g.whole {
+	if g.whole && len(writes) > 1 { // one append is whole as it is
 		send, size = g.journal.Transact, len(writes)
 	}
 	for from := 0; from < len(writes); from += size {
 		part := writes[from:min(from+size, len(writes))]
 		batch := make([]journal.Append, len(part))
 		for i, w := range part {
-			batch[i] = journal.Append{Ref: w.ref, Expected: w.expected, Epoch: w.epoch, Command: w.command, Events: w.events}
+			batch[i] = journal.Append{Ref: w.ref, Expected: w.expected, Epoch: w.epoch, Command: w.command, Record: w.record, Events: w.events}
 		}
 		results := send(ctx, batch)
 		for i, w := range part {
@@ -221,8 +224,10 @@ func (g *writing) append(ctx context.Context, writes []*write) error {
 // settle takes in what became of a write. It leaves it as it is to be tried again. The error ends the whole request.
 func (g *writing) settle(ctx context.Context, w *write, r journal.Result) error {
 	switch r.Status {
-	case journal.Committed, journal.AlreadyApplied:
+	case journal.Committed:
 		w.done = true
+	case journal.AlreadyApplied, journal.CommandIDReused:
+		w.done, w.repeated = true, w.record != nil
 	case journal.Conflict:
 		w.epoch = max(w.epoch, r.Head.Epoch)
 		if w.expected == journal.AnySequence {
@@ -278,7 +283,7 @@ func (g *writing) applied(ctx context.Context, w *write) (bool, error) {
 		return err == nil && checked[0].Applied, err
 	}
 	after := max(0, checked[0].Head.Sequence-lookBack)
-	for e, err := range g.journal.Read(ctx, w.ref, after, 0) {
+	for e, err := range readKept(ctx, g.journal, w.ref, after, 0) {
 		if err != nil {
 			return false, err
 		}

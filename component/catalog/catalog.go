@@ -12,8 +12,15 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/sdk/protocol/cloudstate"
@@ -135,6 +142,27 @@ func New(spec *cloudstate.EntitySpec, opt Options) (*Catalog, error) {
 	}
 	c.digest = digest(c.services, fileSet)
 	return c, nil
+}
+
+// Described knows the messages of a serialized FileDescriptorSet, and those of protobuf itself, and has no services.
+func Described(set []byte) (*Catalog, error) {
+	files, _, err := resolve(set)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []protoreflect.FileDescriptor{
+		anypb.File_google_protobuf_any_proto, durationpb.File_google_protobuf_duration_proto, emptypb.File_google_protobuf_empty_proto,
+		structpb.File_google_protobuf_struct_proto, timestamppb.File_google_protobuf_timestamp_proto,
+		wrapperspb.File_google_protobuf_wrappers_proto,
+	} {
+		if _, err := files.FindFileByPath(f.Path()); err == nil {
+			continue
+		}
+		if err := files.RegisterFile(f); err != nil {
+			return nil, err
+		}
+	}
+	return &Catalog{byName: map[string]*Service{}, byActor: map[string]*Service{}, files: files, types: dynamicpb.NewTypes(files)}, nil
 }
 
 func checkVersion(info *cloudstate.ServiceInfo) error {

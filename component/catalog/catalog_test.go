@@ -152,6 +152,7 @@ service BadKey { rpc A(Bad) returns (N); }`})
 		{"reserved actor type", spec(two, eventSourced("a.Same", "")), Options{ActorTypes: map[string]string{"a.Same": JournalActorType}},
 			[]string{`a.Same would be the actor type "EntitiesJournal"`, `"actorType.a.Same"`}},
 		{"persistence id", spec(two, eventSourced("a.Same", "a\x00")), Options{}, []string{"persistence id of the service a.Same"}},
+		{"persistence id of a topic", spec(two, eventSourced("a.Same", "topic/x")), Options{}, []string{`"topic/x" of the service a.Same`, "choose another"}},
 		{"persistence id of the state store", spec(two, eventSourced("a.Same", "state/entities")), Options{}, []string{`"state/entities" of the service a.Same`, "choose another"}},
 		{"passivation", negative, Options{}, []string{"negative: -1 ms"}},
 		{"listed replicated", with(jsonSpecOf(actors.Replicated, &cloudstate.Method{Name: "A", StreamedIn: true, StreamedOut: true}), "json"), all,

@@ -30,6 +30,9 @@ const (
 // StatePersistence is the persistence id of the keys of the state store. No service may have it.
 const StatePersistence = "state/entities"
 
+// TopicPersistence is what the persistence ids of topics begin with. No service may have one.
+const TopicPersistence = "topic/"
+
 // emptyObject is the type name of a JSON payload whose method names no type.
 const emptyObject = "object"
 
@@ -77,6 +80,10 @@ func (b *builder) service(e *cloudstate.Entity) (*Service, []error) {
 	}
 	if s.Persistence == StatePersistence {
 		report("the persistence id %q of the service %s is the one under which the state store keeps its keys; choose another", s.Persistence, name)
+	}
+	if strings.HasPrefix(s.Persistence, TopicPersistence) {
+		report("the persistence id %q of the service %s begins with %s, under which the messages of topics are kept; choose another",
+			s.Persistence, name, TopicPersistence)
 	}
 	if ms := e.GetPassivationStrategy().GetTimeout().GetTimeout(); ms < 0 {
 		report("the passivation timeout of the service %s is negative: %d ms", name, ms)

@@ -50,7 +50,20 @@ type Config struct {
 	// PeerAddress is empty if there is to be none.
 	PeerAddress string
 	PeerKey     Secret
+	// PeerTLS are files; all but Name are set, or none is.
+	PeerTLS     PeerTLS
 	SlotTimeout time.Duration
+	// CRDT are the replicated keys of the state store, those with the longest prefix first.
+	CRDT []CRDTKeys
+
+	// Retention of state keys, the longest prefix first. Keys without a rule are kept for ever.
+	Retention []Retention
+	// RetentionInterval is how long retention rests when it has looked at all keys.
+	RetentionInterval time.Duration
+	// KeyPrefix says what the sidecar puts before state keys, in small letters.
+	KeyPrefix string
+	// Name of the component, if the settings are those of one; Resolve does not know it.
+	Name string
 
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string
@@ -63,9 +76,21 @@ type Config struct {
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string
+	Operations   Operations
 	Pprof        bool
 	LogLevel     slog.Level
 	LogFormat    string
+
+	// Services of an input binding; there may be wildcards among them.
+	Services []string
+	// ConsumerID of a pub/sub component or input binding, empty if the sidecar gave none.
+	ConsumerID string
+	// From where a consumer begins that is new.
+	From          From
+	MaxDeliveries int
+	MaxUnacked    int
+	AckTimeout    time.Duration
+	OnRestart     OnRestart
 
 	// InitFile says whether the last Init is kept.
 	InitFile bool
@@ -99,6 +124,39 @@ const (
 	Cached Reads = "cached"
 )
 
+// From says where a consumer begins that is new.
+type From string
+
+// The values of From.
+const (
+	FromBeginning From = "beginning"
+	FromNow       From = "now"
+)
+
+// OnRestart says what is done about subscriptions that a restart of the component has ended.
+type OnRestart string
+
+// The values of OnRestart.
+const (
+	// OnRestartLog tells an operator.
+	OnRestartLog OnRestart = "log"
+	// OnRestartSidecar shuts the sidecar down, so that whoever supervises it starts it again.
+	OnRestartSidecar OnRestart = "restartSidecar"
+)
+
+// Operations says whose operations on the journal are carried out.
+type Operations string
+
+// The values of Operations.
+const (
+	// OperationsLocal are those that come from this machine.
+	OperationsLocal Operations = "local"
+	// OperationsAll are those of everybody who reaches the address.
+	OperationsAll Operations = "all"
+	// OperationsOff are none.
+	OperationsOff Operations = "off"
+)
+
 // Default is the configuration of a state.entities component without metadata.
 func Default() Config {
 	c, err := Resolve(State)
@@ -129,9 +187,7 @@ func (c *Config) validate() error {
 	if c.Upstream != nil && c.AppPort == "" {
 		problems = append(problems, errors.New("upstream is given without appPort, at which the sidecar would find it"))
 	}
-	if err := c.resolveReplication(); err != nil {
-		problems = append(problems, err)
-	}
+	problems = append(problems, c.resolveReplication(), c.checkRetention())
 	names := map[string]string{}
 	for _, service := range sortedKeys(c.ActorTypes) {
 		name := c.ActorTypes[service]

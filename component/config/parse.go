@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 type parser = func(c *Config, suffix, value string) error
@@ -158,6 +160,33 @@ func address(field func(*Config) *string) func(c *Config, name, value string) er
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && strconv.FormatUint(n, 10) == s
+}
+
+// parseServices takes names, and patterns, as long as a subscription can have them.
+func parseServices(c *Config, _, value string) error {
+	c.Services = nil
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		if len(name) > 128 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return errors.New("is not a list of names, separated by commas, each of up to 128 bytes without control characters")
+		}
+		c.Services = append(c.Services, name)
+	}
+	if len(c.Services) > 1000 {
+		return errors.New("has more than 1000 names")
+	}
+	return nil
+}
+
+// parseConsumerID leaves room for what else names a consumer.
+func parseConsumerID(c *Config, _, value string) error {
+	if len(value) > 256 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return errors.New("is not a name of up to 256 bytes without control characters")
+	}
+	c.ConsumerID = value
+	return nil
 }
 
 func parseLogLevel(c *Config, _, value string) error {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 )
@@ -58,10 +59,43 @@ func (c *Config) resolveReplication() error {
 	case c.Replication.Transport != TransportNone && !shared:
 		return errors.New("replication between nodes needs a journal that they share: set journal to postgres://…, or replication to none")
 	}
-	if c.PeerAddress != "" && c.PeerKey == "" && !loopback(c.PeerAddress) {
-		return errors.New("peerAddress is open to other machines, so it needs a peerKey, the same on all nodes")
+	if err := c.PeerTLS.validate(); err != nil {
+		return err
+	}
+	if c.PeerAddress != "" && c.PeerKey == "" && !c.PeerTLS.On() && !loopback(c.PeerAddress) {
+		return errors.New("peerAddress is open to other machines, so it needs a peerKey, the same on all nodes, or a peerCertificate")
 	}
 	return nil
+}
+
+// PeerTLS are the files by which nodes know each other at PeerAddress.
+type PeerTLS struct {
+	// Certificate, its Key, and the certificates of the Authority that issued those of all nodes.
+	Certificate, Key, Authority string
+	// Name is a DNS name that all certificates have, or empty.
+	Name string
+}
+
+// On says whether certificates are used.
+func (t *PeerTLS) On() bool { return t.Certificate != "" }
+
+// validate refuses what is set by halves: it would look protected and not be.
+func (t *PeerTLS) validate() error {
+	var missing []string
+	for _, s := range []struct{ name, value string }{
+		{"peerCertificate", t.Certificate}, {"peerCertificateKey", t.Key}, {"peerAuthority", t.Authority},
+	} {
+		if s.value == "" {
+			missing = append(missing, s.name)
+		}
+	}
+	switch {
+	case len(missing) == 0 || len(missing) == 3 && t.Name == "":
+		return nil
+	default:
+		return fmt.Errorf("certificates between nodes need peerCertificate, peerCertificateKey and peerAuthority; missing: %s",
+			strings.Join(missing, " and "))
+	}
 }
 
 func parsePeerKey(c *Config, _, value string) error {

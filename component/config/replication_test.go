@@ -27,6 +27,15 @@ func TestReplication(t *testing.T) {
 		{"open port", map[string]string{"journal": shared, "peerAddress": "0.0.0.0:9100"}, Replication{}, "needs a peerKey"},
 		{"short key", map[string]string{"journal": shared, "peerKey": "123456789012345"}, Replication{}, "shorter than 16"},
 		{"open port with a key", map[string]string{"journal": shared, "peerAddress": "0.0.0.0:9100", "peerKey": "1234567890123456"}, Replication{Transport: TransportJournal}, ""},
+		{"open port with certificates", map[string]string{
+			"journal": shared, "peerAddress": "0.0.0.0:9100", "peerCertificate": "c.pem", "peerCertificateKey": "k.pem", "peerAuthority": "ca.pem", "peerName": "entities",
+		}, Replication{Transport: TransportJournal}, ""},
+		{"a certificate without its key", map[string]string{"journal": shared, "peerCertificate": "c.pem", "peerAuthority": "ca.pem"}, Replication{}, "missing: peerCertificateKey"},
+		{"a key without its certificate", map[string]string{
+			"journal": shared, "peerAddress": "0.0.0.0:9100", "peerKey": "1234567890123456", "peerCertificateKey": "k.pem",
+		}, Replication{}, "missing: peerCertificate and peerAuthority"},
+		{"no authority", map[string]string{"journal": shared, "peerCertificate": "c.pem", "peerCertificateKey": "k.pem"}, Replication{}, "missing: peerAuthority"},
+		{"a name alone", map[string]string{"journal": shared, "peerName": "entities"}, Replication{}, "peerCertificate and peerCertificateKey and peerAuthority"},
 		{"loopback", map[string]string{"journal": shared, "peerAddress": "127.0.0.1:9100"}, Replication{Transport: TransportJournal}, ""},
 	} {
 		got, err := FromMetadata(c.metadata)

@@ -34,7 +34,7 @@ func Resolve(scope Scope, layers ...map[string]string) (Config, error) {
 
 	var c Config
 	for i := range settings {
-		if s := &settings[i]; !s.Prefix() && !s.Dapr {
+		if s := &settings[i]; !s.Prefix() && s.parse != nil {
 			if err := s.parse(&c, "", s.Default); err != nil {
 				return Config{}, fmt.Errorf("the default of %s %w", s.Name, err)
 			}
@@ -42,7 +42,7 @@ func Resolve(scope Scope, layers ...map[string]string) (Config, error) {
 	}
 	for _, name := range sortedKeys(values) {
 		s, suffix := find(name)
-		if s.Dapr {
+		if s.parse == nil {
 			continue
 		}
 		if err := s.parse(&c, suffix, strings.TrimSpace(values[name])); err != nil {
@@ -70,8 +70,8 @@ func unplaced(key string, s *Setting, scope Scope) error {
 	case s.Scope == Process:
 		return fmt.Errorf("%s cannot be set in a component's metadata, because it is needed before that is read; give the flag --%s",
 			s.Name, s.Name)
-	case s.Scope&State != 0 && scope == Binding:
-		return fmt.Errorf("%s belongs to the state.entities component, not to bindings.entities", s.Name)
+	case s.Scope&State != 0 && scope != Process:
+		return fmt.Errorf("%s belongs to the state.entities component, not to %s", s.Name, scope)
 	default:
 		return unknown(key, scope)
 	}

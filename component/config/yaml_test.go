@@ -87,6 +87,8 @@ func TestComponentFiles(t *testing.T) {
 			}
 		case "bindings.entities":
 			_, err = Resolve(Binding, values)
+		case "pubsub.entities":
+			_, err = Resolve(PubSub, values)
 		case "pubsub.redis":
 			pubsubs[file] = c.Metadata.Name
 			// Otherwise the nodes of an app take messages away from each other, and a new one is sent all there ever were.
@@ -129,6 +131,7 @@ type description struct {
 }
 
 type bindingDescription struct {
+	Input      bool                `json:"input"`
 	Output     bool                `json:"output"`
 	Operations []map[string]string `json:"operations"`
 }
@@ -146,7 +149,7 @@ type metadataDescription struct {
 
 func TestDescriptions(t *testing.T) {
 	t.Parallel()
-	for file, scope := range map[string]Scope{"state.entities.yaml": State, "bindings.entities.yaml": Binding} {
+	for file, scope := range map[string]Scope{"state.entities.yaml": State, "bindings.entities.yaml": Binding, "pubsub.entities.yaml": PubSub} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(folder, "metadata", file)
@@ -192,7 +195,7 @@ func TestDescriptions(t *testing.T) {
 			no := false
 			for _, s := range documented(scope) {
 				want = append(want, metadataDescription{
-					Name: shown(s), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
+					Name: s.shown(), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
 					Default: s.Default, Example: s.Example, AllowedValues: s.Allowed,
 				})
 			}
@@ -208,18 +211,11 @@ func documented(scope Scope) []Setting {
 	return slices.DeleteFunc(Settings(scope), func(s Setting) bool { return s.Dapr })
 }
 
-func shown(s Setting) string {
-	if s.Prefix() {
-		return s.Name + "<service>"
-	}
-	return s.Name
-}
-
 func describe(scope Scope) string {
 	var b strings.Builder
 	for _, s := range documented(scope) {
 		fmt.Fprintf(&b, "  - name: %s\n    type: %s\n    required: false\n    description: %q\n    example: %q\n",
-			shown(s), s.Type, s.Meaning, s.Example)
+			s.shown(), s.Type, s.Meaning, s.Example)
 		if s.Default != "" {
 			fmt.Fprintf(&b, "    default: %q\n", s.Default)
 		}
@@ -246,11 +242,11 @@ func TestTable(t *testing.T) {
 		} else {
 			seen[lower] = true
 		}
-		if s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
+		if s.Prefix() != (s.Rest != "") || s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
 			!slices.Contains([]string{"string", "number", "bool", "duration", "bytesize"}, s.Type) {
 			t.Errorf("%s is not complete: %+v", s.Name, s)
 		}
-		if s.Dapr != (s.parse == nil) || s.Dapr && s.Scope&Process != 0 {
+		if !s.Dapr && s.parse == nil || s.Dapr && s.Scope&Process != 0 {
 			t.Errorf("%s: either the sidecar's or ours", s.Name)
 		}
 		if s.Dapr {

@@ -176,6 +176,8 @@ type Stream struct {
 	*Node
 	// Plain is the user function's value.
 	Plain *Plain
+	// Begun counts how often it had to begin again.
+	Begun int
 
 	view *crdt.View
 }
@@ -215,12 +217,27 @@ func (s *Stream) say(u *crdt.Update) (*crdt.Delta, bool) {
 	return d, lost
 }
 
+// Refuse is what the user function says and what is not applied: it believes it all the same.
+func (s *Stream) Refuse(u *crdt.Update) {
+	s.view.Refuse(s.Entity, u)
+	s.Plain.Said(u)
+}
+
 // Flush tells the user function what it does not know, and wants it to be able to do that, and to have the node's value
-// then. It returns what it was told.
+// then. It returns what it was told. A user function that has diverged begins again.
 func (s *Stream) Flush() *crdt.Update {
 	s.t.Helper()
 
 	u := s.view.Flush(s.Entity, s.members())
+	if s.view.Diverged() {
+		s.Begun++
+		var err error
+		if s.Plain, err = PlainOf(s.view.Begin(s.Entity, s.members())); err != nil {
+			s.t.Fatalf("slot %d: beginning again: %v", s.Writer.Slot, err)
+		}
+
+		return nil
+	}
 	before := s.Plain.String()
 	if u != nil {
 		if err := s.Plain.Told(u); err != nil {

@@ -83,7 +83,7 @@ var table = []row{
 	},
 	{
 		folders: []string{"component/building/..."},
-		imports: []string{"actors", "actors/journal", "actors/feed", "actors/replica", "component/catalog", "component/config"},
+		imports: []string{"actors", "actors/journal", "actors/feed", "actors/replica", "crdt", "component/catalog", "component/config"},
 		why:     "ways in look inward only",
 	},
 	{
@@ -105,6 +105,11 @@ var table = []row{
 		folders: []string{"component/eventing/..."},
 		imports: []string{"actors", "actors/journal", "component/catalog"},
 		why:     "events become commands, and replies events, whoever brings and takes them",
+	},
+	{
+		folders: []string{"component/operations/..."},
+		imports: []string{"actors", "actors/journal", "actors/feed", "actors/replica/slot", "component/catalog"},
+		why:     "operations work on any journal, and are served and called by others",
 	},
 	{
 		folders: []string{"component/kin/..."},

@@ -35,6 +35,12 @@ var bounds = slices.Concat(
 			of: rowGatewayEcho, figure: rate, isGate: true,
 		},
 		{what: gatewayByPgbench, by: rowPgbench, limit: 0.5, of: rowGateway, figure: rate, isGate: true},
+		{
+			what: "plain actor on state.entities ÷ on state.postgresql", by: rowPlain, limit: 1,
+			of: rowStored, figure: rate, isGate: true,
+		},
+		{what: "set on state.entities ÷ on state.postgresql", by: rowSetPostgres, limit: 1, of: rowSet, figure: rate, isGate: true},
+		{what: "get on state.entities ÷ on state.postgresql", by: rowGetPostgres, limit: 0.65, of: rowGet, figure: rate, isGate: true},
 	},
 	actorBounds(0.5, 2.5, 0.25, false),
 	[]bound{

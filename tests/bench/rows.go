@@ -15,7 +15,9 @@ type row struct {
 
 	ids []string
 	to  func(*system) call
-	// total returns how to read what an entity has stored; it is nil if entities store nothing.
+	// first is what an entity is prepared with; to, if it is nil.
+	first func(*system) call
+	// total returns how to read what an entity has stored; it is nil if entities store nothing, or do not count.
 	total func(*system) balanceOf
 
 	// Set when the system has been started.
@@ -40,12 +42,20 @@ const (
 	rowHotActor    = "hot-ours-actor"
 	rowHotBinding  = "hot-ours-binding"
 	rowPgbench     = "pgbench"
+	rowStored      = "plain-on-ours"
+	rowSetPostgres = "set-postgresql"
+	rowSet         = "set-ours"
+	rowSetRedis    = "set-redis"
+	rowGetPostgres = "get-postgresql"
+	rowGet         = "get-ours"
+	rowGetRedis    = "get-redis"
 )
 
 // rowNames is the order of the table.
 var rowNames = []string{
 	rowNull, rowEcho, rowGRPCEcho, rowGatewayEcho, rowPlain, rowActor, rowBinding, rowGateway,
 	rowHotPlain, rowHotActor, rowHotBinding, rowHotGateway, rowPgbench,
+	rowStored, rowSetPostgres, rowSet, rowSetRedis, rowGetPostgres, rowGet, rowGetRedis,
 }
 
 // The rows through daprd send this, those by gRPC the same as protobuf; the entities answer with the balance, which takes about as many bytes.

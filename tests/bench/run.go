@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -103,7 +104,12 @@ func (s *stage) set(ctx context.Context, o options, progress io.Writer) ([]row, 
 			continue
 		}
 
-		if err := prime(ctx, o.callers, r.send, r.ids); err != nil {
+		first := r.send
+		if r.first != nil {
+			first = r.first(r.system)
+		}
+
+		if err := prime(ctx, o.callers, first, r.ids); err != nil {
 			return nil, fmt.Errorf("prepare %s: %w", r.name, err)
 		}
 	}
@@ -133,6 +139,8 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 		{s.startPlain, []row{
 			{name: rowPlain, title: "plain actor on state.postgresql v2", ids: many("plain"), to: plainCall, total: plainTotal},
 			{name: rowHotPlain, title: "one hot plain actor", ids: one("hot-plain"), to: plainCall, total: plainTotal},
+			{name: rowSetPostgres, title: "set on state.postgresql v2", ids: many("set"), to: setCall},
+			{name: rowGetPostgres, title: "get on state.postgresql v2", ids: many("get"), to: getCall, first: setCall},
 		}},
 		{ours, []row{
 			{name: rowActor, title: "ours through the actor API", ids: many("actor"), to: actorCall, total: ourTotal},
@@ -142,6 +150,15 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 			{name: rowHotActor, title: "one hot entity, actor API", ids: one("hot-actor"), to: actorCall, total: ourTotal},
 			{name: rowHotBinding, title: "one hot entity, binding", ids: one("hot"), to: bindingCall, total: ourTotal},
 			{name: rowHotGateway, title: "one hot entity, gateway", ids: one("hot-gateway"), to: gatewayCall, total: gatewayTotal},
+		}},
+		{func(ctx context.Context) (*system, error) { return s.startStored(ctx, o.journal, o.profile != "") }, []row{
+			{name: rowStored, title: "plain actor on state.entities", ids: many("plain"), to: plainCall, total: plainTotal},
+			{name: rowSet, title: "set on state.entities", ids: many("set"), to: setCall, total: writes},
+			{name: rowGet, title: "get on state.entities", ids: many("get"), to: getCall, first: setCall},
+		}},
+		{func(ctx context.Context) (*system, error) { return s.startRedis(ctx, o.data) }, []row{
+			{name: rowSetRedis, title: "set on state.redis, appendfsync always", ids: many("set"), to: setCall, total: writes},
+			{name: rowGetRedis, title: "get on state.redis", ids: many("get"), to: getCall, first: setCall},
 		}},
 	}
 
@@ -274,5 +291,11 @@ func (s *stage) close() error {
 		}
 	}
 
-	return errors.Join(append(errs, s.cluster.Close())...)
+	errs = append(errs, s.cluster.Close())
+
+	for _, folder := range s.folders {
+		errs = append(errs, os.RemoveAll(folder))
+	}
+
+	return errors.Join(errs...)
 }

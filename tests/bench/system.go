@@ -30,6 +30,7 @@ type stage struct {
 	placement *harness.Placement
 	postgres  *server
 	systems   []*system
+	folders   []string // outside of the cluster's, to be removed
 }
 
 // daprd returns what all sidecars are started with. The namespaces keep their placement tables apart: otherwise the
@@ -163,11 +164,6 @@ func (s *stage) startPlain(ctx context.Context) (*system, error) {
 		return nil, err
 	}
 
-	binary, err := harness.Build(ctx, "tests/bench/plainactor")
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it did
-	}
-
 	store := fmt.Sprintf(statestore, s.postgres.URL("plain"))
 
 	folder, err := s.resources("plain", map[string]string{"statestore.yaml": store})
@@ -177,6 +173,26 @@ func (s *stage) startPlain(ctx context.Context) (*system, error) {
 
 	options := s.daprd("plain")
 	options.Resources = []string{folder}
+
+	app, err := s.plainActors(ctx, &options)
+	if err != nil {
+		return nil, err
+	}
+
+	daprd, err := s.cluster.StartDaprd(ctx, options)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the process
+	}
+
+	return s.add(ctx, "plain", plainType, daprd, map[role]*harness.Process{handler: app})
+}
+
+// plainActors starts the app with plain actors for the sidecar that is to be started next with the options.
+func (s *stage) plainActors(ctx context.Context, options *harness.DaprdOptions) (*harness.Process, error) {
+	binary, err := harness.Build(ctx, "tests/bench/plainactor")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it did
+	}
 
 	if options.Ports, err = harness.FreeDaprdPorts(); err != nil {
 		return nil, err //nolint:wrapcheck // it says what it did
@@ -190,21 +206,11 @@ func (s *stage) startPlain(ctx context.Context) (*system, error) {
 	options.AppPort = ports[0]
 	address := fmt.Sprintf("127.0.0.1:%d", options.AppPort)
 
-	app, err := s.cluster.Start(ctx, harness.Command{
+	return s.cluster.Start(ctx, harness.Command{ //nolint:wrapcheck // it names the process
 		Name: "plainactor", Path: binary, Args: []string{"-address", address},
 		Env:   []string{fmt.Sprintf("DAPR_GRPC_PORT=%d", options.Ports.GRPC)},
 		Ready: harness.TCPReady(address),
 	})
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the process
-	}
-
-	daprd, err := s.cluster.StartDaprd(ctx, options)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the process
-	}
-
-	return s.add(ctx, "plain", plainType, daprd, map[role]*harness.Process{handler: app})
 }
 
 const plainType = "PlainAccount"
@@ -213,7 +219,7 @@ const plainType = "PlainAccount"
 const statestore = `apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata:
-  name: statestore
+  name: entities
 spec:
   type: state.postgresql
   version: v2

@@ -62,24 +62,29 @@ func TestReadmes(t *testing.T) {
 		t.Fatal("the READMEs use curl, which is not installed")
 	}
 	for sample, actorTypes := range map[string][]string{
-		"cart": {"ShoppingCart"}, "bank": {"Account", "Transfer"}, "profile": {"Profiles"}, "presence": {"Presence"},
+		"cart": {"ShoppingCart"}, "bank": {"Account", "Transfer"}, "profile": {"Profiles"}, "presence": {"Presence"}, "statestore": {},
 	} {
 		t.Run(sample, func(t *testing.T) {
 			t.Parallel()
-			ports, err := harness.FreePorts(1)
+			ports, err := harness.FreePorts(2)
 			if err != nil {
 				t.Fatal(err)
 			}
 			gateway := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-			s := start(t, harness.HostOptions{
-				Handler:    harness.HandlerOptions{Package: "samples/" + sample + "/cmd/" + sample},
+			options := harness.HostOptions{
+				Handler:    harness.HandlerOptions{Package: "samples/" + sample + "/cmd/" + sample, Port: ports[1]},
 				Metadata:   map[string]string{"gatewayAddress": strings.TrimPrefix(gateway, "http://")},
 				ActorTypes: actorTypes,
-			})
-			addresses := strings.NewReplacer("http://127.0.0.1:3500", s.dapr.Base, "http://127.0.0.1:8085", gateway)
+			}
+			if sample == "statestore" {
+				options = inPython(t, "../../samples/statestore/wiki.py", ports[1])
+			}
+			s := start(t, options)
+			addresses := strings.NewReplacer("http://127.0.0.1:3500", s.dapr.Base, "http://127.0.0.1:8085", gateway,
+				"http://127.0.0.1:8080", "http://"+s.Handler.Address)
 			for _, x := range shownIn(t, "../../samples/"+sample+"/README.md") {
-				// A transfer is complete a moment after it was started.
-				err := harness.Poll(within(t, 10*time.Second), 100*time.Millisecond, func(ctx context.Context) error {
+				// A transfer is complete a moment after it was started, and a message comes a moment after its event.
+				err := harness.Poll(within(t, 40*time.Second), 100*time.Millisecond, func(ctx context.Context) error {
 					var out bytes.Buffer
 					line := strings.Replace(addresses.Replace(x.command), "curl ", "curl -sS ", 1)
 					// A stream is looked at for a moment.
@@ -103,6 +108,31 @@ func TestReadmes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// inPython is a state store with replicated keys, and its feed, beside an app that listens on a port.
+func inPython(t *testing.T, source string, port int) harness.HostOptions {
+	t.Helper()
+	if _, err := exec.LookPath("python3"); err != nil {
+		if os.Getenv("CI") == "" {
+			t.Skip("python3 is not installed")
+		}
+		t.Fatal(err)
+	}
+	sidecar, err := harness.FreeDaprdPorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return harness.HostOptions{
+		AppID:    "wiki",
+		Metadata: map[string]string{"host": "false", "crdt.likes-": "pncounter", "crdt.tags-": "orset"},
+		Pubsub:   map[string]string{},
+		Handler: harness.HandlerOptions{
+			Binary: "python3", Args: []string{source}, Port: port,
+			Env: []string{fmt.Sprintf("DAPR_HTTP_PORT=%d", sidecar.HTTP), "PYTHONDONTWRITEBYTECODE=1"},
+		},
+		Daprd: harness.DaprdOptions{Ports: sidecar, AppPort: port},
 	}
 }
 

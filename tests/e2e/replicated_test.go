@@ -312,6 +312,7 @@ func TestReplicatedNodes(t *testing.T) {
 				}
 				metadata["replication"] = "pubsub:replication"
 			case "journal with doors":
+				metadata = certified(t)
 				metadata["peerAddress"] = "127.0.0.1:0"
 			}
 			all := s.nodes(t, 3, metadata, broker)

@@ -186,7 +186,8 @@ func TestStateHistory(t *testing.T) {
 // It is the sidecar's actor state store too.
 func TestActorStateStore(t *testing.T) {
 	t.Parallel()
-	s := start(t, harness.HostOptions{})
+	// Replicated keys are those of the state API, not those of actors.
+	s := start(t, harness.HostOptions{Metadata: map[string]string{"crdt.k": "gcounter"}})
 	s.must(t, "a", "Deposit", `{"amount":1}`) // Dapr wants the actor to be active
 	const state = "/v1.0/actors/" + account + "/a/state"
 	type operation map[string]any

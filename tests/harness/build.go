@@ -140,3 +140,13 @@ func moduleRoot() (string, error) {
 func tryLock(file *os.File) error {
 	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
+
+// Source is the path of a file of this repository, named from its root.
+func Source(name string) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+
+	return filepath.Join(root, name), nil
+}

@@ -16,6 +16,8 @@ import (
 const (
 	StateName   = "entities"
 	BindingName = "entities-binding"
+	PubsubName  = "entities-pubsub"
+	InputName   = "entities-input"
 )
 
 // HostOptions says how a host of entities is put together: a handler, a component and a daprd, wired to each other. The
@@ -31,6 +33,10 @@ type HostOptions struct {
 	Journal string
 	// Metadata is added to the state component's YAML, and wins.
 	Metadata map[string]string
+	// Pubsub is the metadata of a pub/sub component. Without them there is none.
+	Pubsub map[string]string
+	// Input is the metadata of an input binding. Without them there is none.
+	Input map[string]string
 	// ActorTypes are waited for before the host counts as started.
 	ActorTypes []string
 
@@ -112,6 +118,21 @@ func (c *Cluster) StartHost(ctx context.Context, options HostOptions) (*Host, er
 		return nil, err
 	}
 
+	if options.Pubsub != nil {
+		if err := writeComponent(resources, "pubsub.yaml", newComponentYAML(PubsubName, "pubsub.entities", options.Pubsub)); err != nil {
+			return nil, err
+		}
+	}
+
+	if options.Input != nil {
+		full := map[string]string{"direction": "input", "appId": "{appID}"}
+		maps.Copy(full, options.Input)
+
+		if err := writeComponent(resources, "input.yaml", newComponentYAML(InputName, "bindings.entities", full)); err != nil {
+			return nil, err
+		}
+	}
+
 	options.Daprd.Resources = append(options.Daprd.Resources, resources)
 	fill(&options.Daprd.AppID, options.AppID)
 	fill(&options.Daprd.Name, "daprd-"+options.Name)
@@ -149,14 +170,22 @@ func WriteResources(folder string, metadata map[string]string) error {
 		"entities.yaml": newComponentYAML(StateName, "state.entities", full),
 		"binding.yaml":  newComponentYAML(BindingName, "bindings.entities", nil),
 	} {
-		data, err := yaml.Marshal(resource)
-		if err != nil {
-			return fmt.Errorf("write resources: %w", err)
+		if err := writeComponent(folder, file, resource); err != nil {
+			return err
 		}
+	}
 
-		if err := os.WriteFile(filepath.Join(folder, file), data, 0o600); err != nil {
-			return fmt.Errorf("write resources: %w", err)
-		}
+	return nil
+}
+
+func writeComponent(folder, file string, resource componentYAML) error {
+	data, err := yaml.Marshal(resource)
+	if err != nil {
+		return fmt.Errorf("write resources: %w", err)
+	}
+
+	if err := os.WriteFile(filepath.Join(folder, file), data, 0o600); err != nil {
+		return fmt.Errorf("write resources: %w", err)
 	}
 
 	return nil

@@ -77,12 +77,6 @@ func (c *Cluster) StartPostgres(ctx context.Context, options PostgresOptions) (*
 
 	p := &Postgres{Address: loopback(ports[0]), Tools: tools}
 
-	admin, err := sql.Open("postgres", p.URL("postgres"))
-	if err != nil {
-		return nil, fmt.Errorf("open postgres: %w", err)
-	}
-	defer admin.Close()
-
 	args := []string{
 		"-D", files, "-p", strconv.Itoa(ports[0]),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200",
@@ -93,12 +87,23 @@ func (c *Cluster) StartPostgres(ctx context.Context, options PostgresOptions) (*
 
 	p.Process, err = c.Start(ctx, Command{
 		Name: "postgres", Path: filepath.Join(tools, "postgres"), Args: args, Folder: folder, Credential: credential,
-		Ready: admin.PingContext,
+		Ready: p.ready,
 		// At SIGTERM it would wait until its clients go.
 		End: syscall.SIGINT,
 	})
 
 	return p, err
+}
+
+// ready is asked at every start, so it keeps nothing open.
+func (p *Postgres) ready(ctx context.Context) error {
+	admin, err := sql.Open("postgres", p.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+
+	return admin.PingContext(ctx)
 }
 
 // URL leads to a database; postgres is there from the beginning. There is no password: the server listens on loopback

@@ -23,8 +23,8 @@ func (r *Redis) Component(name, kind, metadata string) []byte {
 }
 
 // StartRedis starts the machine's redis-server on a free port, with its append-only file in the cluster's folder, so that
-// it has what it acknowledged when it is started again.
-func (c *Cluster) StartRedis(ctx context.Context) (*Redis, error) {
+// it has what it acknowledged when it is started again. Arguments are added at the end, where they win.
+func (c *Cluster) StartRedis(ctx context.Context, arguments ...string) (*Redis, error) {
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, errors.New("start redis: there is no redis-server; install it, for example with apt-get install redis-server")
@@ -34,13 +34,17 @@ func (c *Cluster) StartRedis(ctx context.Context) (*Redis, error) {
 		return nil, fmt.Errorf("start redis: %w", err)
 	}
 	address := loopback(ports[0])
+	folder, err := c.SubFolder("redis" + strconv.Itoa(ports[0]))
+	if err != nil {
+		return nil, err
+	}
 	process, err := c.Start(ctx, Command{
 		Name: "redis",
 		Path: binary,
-		Args: []string{
-			"--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--dir", c.Folder(),
+		Args: append([]string{
+			"--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--dir", folder,
 			"--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
-		},
+		}, arguments...),
 		Ready: TCPReady(address),
 	})
 	return &Redis{Process: process, Address: address}, err

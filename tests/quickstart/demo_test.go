@@ -19,6 +19,25 @@ import (
 // The program as make run SAMPLE=presence starts it: the story to its end, what it invites to, and nothing left behind.
 func TestPresence(t *testing.T) {
 	t.Parallel()
+	told(t, "presence",
+		"│ node 3 (cut off)", " ≠\n", "503 Service Unavailable", "All nodes showed the same", "Every view was as expected.", "Stopping.")
+}
+
+// The same of make run SAMPLE=statestore.
+func TestStateStore(t *testing.T) {
+	t.Parallel()
+
+	if _, err := exec.LookPath("python3"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("python3 is not installed")
+	}
+
+	told(t, "statestore",
+		"409 Conflict", "20 × POST /pages/tea/likes", `"likes": 20`, "What the app was told of", "kill -9", "Nothing is lost", "The app was told of it", "Every reply was as expected.", "Stopping.")
+}
+
+// told shows a sample, does what it invites to, and looks for the words in what it says.
+func told(t *testing.T, sample string, words ...string) {
+	t.Helper()
 
 	if testing.Short() {
 		t.Skip("takes half a minute; run without -short")
@@ -32,7 +51,7 @@ func TestPresence(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	cmd := exec.CommandContext(ctx, binary, "-sample", "presence", "-stay")
+	cmd := exec.CommandContext(ctx, binary, "-sample", sample, "-stay")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute
 
@@ -50,15 +69,15 @@ func TestPresence(t *testing.T) {
 	}
 
 	var (
-		text    strings.Builder
-		watched bool
+		text strings.Builder
+		ran  bool
 	)
 
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
 		text.WriteString(lines.Text() + "\n")
 
 		if strings.HasPrefix(lines.Text(), "Ctrl-C ends everything") {
-			watched = invited(ctx, t, text.String())
+			ran = invited(ctx, t, text.String())
 
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Error(err)
@@ -72,11 +91,11 @@ func TestPresence(t *testing.T) {
 		t.Skip(failure.String())
 	}
 
-	if err != nil || !watched {
+	if err != nil || !ran {
 		t.Fatalf("it ended with %v\n%s\n%s", err, text.String(), failure.String())
 	}
 
-	for _, want := range []string{"│ node 3 (cut off)", " ≠\n", "503 Service Unavailable", "All nodes showed the same", "Every view was as expected.", "Stopping."} {
+	for _, want := range words {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, text.String())
 		}

@@ -9,6 +9,7 @@
 //	cart.go, shopping.go                    cart: one node, with a journal in SQLite
 //	nodes.go, watcher.go, columns.go,
 //	presence.go, partition.go               presence: three nodes that share a PostgreSQL, one of which is cut off
+//	statestore.go                           statestore: an app in Python that knows nothing but Dapr's state API
 package main
 
 import (
@@ -30,15 +31,16 @@ import (
 
 // sample is one that can be shown.
 type sample struct {
-	// handler is the package of its command.
+	// handler is the package of its command, empty if there is nothing to build.
 	handler string
 	// show brings it up, tells its story up to the first surprise, and stays if it is asked to.
 	show func(ctx context.Context, cluster *harness.Cluster, p *printer, stay bool) error
 }
 
 var samples = map[string]sample{
-	"cart":     {handler: cartPackage, show: showCart},
-	"presence": {handler: presencePackage, show: showPresence},
+	"cart":       {handler: cartPackage, show: showCart},
+	"presence":   {handler: presencePackage, show: showPresence},
+	"statestore": {show: showStateStore},
 }
 
 // options are the flags.
@@ -118,9 +120,14 @@ func prepare(ctx context.Context, out io.Writer, name, handler string) (harness.
 		return harness.Binaries{}, err
 	}
 
-	fmt.Fprintf(out, "Building the component and the sample %s (a minute or two the first time).\n", name)
+	programs, what := []string{harness.ComponentPackage}, "the component"
+	if handler != "" {
+		programs, what = append(programs, handler), what+" and the sample "+name
+	}
 
-	for _, program := range []string{harness.ComponentPackage, handler} {
+	fmt.Fprintf(out, "Building %s (a minute or two the first time).\n", what)
+
+	for _, program := range programs {
 		if _, err := harness.Build(ctx, program); err != nil {
 			return harness.Binaries{}, err
 		}

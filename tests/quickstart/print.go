@@ -69,7 +69,9 @@ func (p *printer) request(step step) {
 		p.line("  " + p.paint(blue, pair[0]+": "+pair[1]))
 	}
 
-	p.line("  " + step.body)
+	if step.body != "" {
+		p.line("  " + step.body)
+	}
 }
 
 func (p *printer) response(response harness.Response) {
@@ -81,8 +83,8 @@ func (p *printer) response(response harness.Response) {
 	status := fmt.Sprintf("%d %s", response.Status, http.StatusText(response.Status))
 	p.line("  " + p.paint(colour, status))
 
-	if len(response.Body) > 0 {
-		p.line("  " + readable(response.Body))
+	if body := bytes.TrimSpace(response.Body); len(body) > 0 {
+		p.line("  " + readable(body))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -131,13 +132,9 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestDiskFails runs this test's program anew under strace, which makes an fsync fail.
-func TestDiskFails(t *testing.T) {
-	if path := os.Getenv("JOURNAL_ON_A_FAILING_DISK"); path != "" {
-		onFailingDisk(t, path)
-		return
-	}
-	t.Parallel()
+// trace runs a test of this program anew under strace, with its options and an entry of the environment.
+func trace(t *testing.T, test, environment string, options ...string) string {
+	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil && os.Getenv("CI") != "" {
 		t.Fatal(err) // .ci/install brings it
@@ -145,17 +142,80 @@ func TestDiskFails(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	path := filepath.Join(t.TempDir(), "j")
-	c := exec.Command(strace, "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-e", "trace=fsync,fdatasync",
-		"-e", "inject=fsync,fdatasync:error=EIO:when=30+", os.Args[0], "-test.run=^TestDiskFails$", "-test.v")
-	c.Env = append(os.Environ(), "JOURNAL_ON_A_FAILING_DISK="+path)
+	options = append([]string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace")}, options...)
+	c := exec.Command(strace, append(options, os.Args[0], "-test.run=^"+test+"$", "-test.v")...)
+	c.Env = append(os.Environ(), environment)
 	out, err := c.CombinedOutput()
 	if strings.Contains(string(out), "ptrace") || strings.Contains(string(out), "Operation not permitted") {
 		t.Skipf("strace may not trace here: %s", out)
 	}
-	_, count, broke := strings.Cut(string(out), "broke after")
-	if err != nil || !broke {
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestDiskIsFull: what a full disk does not take is refused whole, and taken when there is room again.
+func TestDiskIsFull(t *testing.T) {
+	if path := os.Getenv("JOURNAL_ON_A_FULL_DISK"); path != "" {
+		onFullDisk(t, path)
+		return
+	}
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "j")
+	out := trace(t, "TestDiskIsFull", "JOURNAL_ON_A_FULL_DISK="+path,
+		"-P", path+"-wal", "-e", "trace=pwrite64,write", "-e", "inject=pwrite64,write:error=ENOSPC:when=500..540")
+	if !strings.Contains(out, "was full, and is not any more") {
+		t.Error(out)
+	}
+}
+
+func onFullDisk(t *testing.T, path string) {
+	runtime.LockOSThread() // strace counts the writes of each thread
+	defer runtime.UnlockOSThread()
+	j, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	refused := 0
+	at := int64(0)
+	for n := range 200 {
+		// Two streams, each of several pages: either all of it is there, or nothing.
+		batch := []journal.Append{item("a", at, strings.Repeat("x", 10_000)), item("b", at, strings.Repeat("x", 10_000))}
+		r := j.Transact(t.Context(), batch)
+		switch {
+		case r[0].Status == journal.Committed && r[1].Status == journal.Committed:
+			at++
+		case r[0].Status == journal.Refused && errors.Is(r[0].Err, journal.ErrFull) && errors.Is(r[1].Err, journal.ErrFull):
+			refused++
+		default:
+			t.Fatalf("%d: %+v", n, r)
+		}
+		last, err := j.Last(t.Context(), []actors.Ref{batch[0].Ref, batch[1].Ref})
+		if err != nil || last[0].Sequence != at || last[1].Sequence != at {
+			t.Fatalf("%d: at %d and %d, want %d, %v", n, last[0].Sequence, last[1].Sequence, at, err)
+		}
+	}
+	if refused == 0 || at < 100 {
+		t.Fatalf("%d were refused, %d committed", refused, at)
+	}
+	fmt.Println("was full, and is not any more")
+}
+
+// TestDiskFails runs this test's program anew under strace, which makes an fsync fail.
+func TestDiskFails(t *testing.T) {
+	if path := os.Getenv("JOURNAL_ON_A_FAILING_DISK"); path != "" {
+		onFailingDisk(t, path)
+		return
+	}
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "j")
+	out := trace(t, "TestDiskFails", "JOURNAL_ON_A_FAILING_DISK="+path,
+		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=30+")
+	_, count, broke := strings.Cut(out, "broke after")
+	if !broke {
+		t.Fatal(out)
 	}
 	// What was acknowledged is there, in order.
 	j := openAt(t, path)

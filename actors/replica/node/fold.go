@@ -43,7 +43,7 @@ func (p *partition) compareStored(r *resident, st *stored) {
 	covered := true
 	if own := r.own(); own != nil {
 		news, err := whole.Join(own, nil)
-		covered = err == nil && !news
+		covered = err == nil && !news && !r.followed
 		if covered && r.stored == r.version {
 			// Somebody's base has all of our tail.
 			r.tail, r.covered = nil, nil
@@ -64,9 +64,12 @@ func (p *partition) compareStored(r *resident, st *stored) {
 	if r.folding {
 		return
 	}
-	want := r.fold
+	want := r.fold || r.followed
 	r.fold = false
-	if !want || !p.at.writable() || covered && !r.foreign && !r.state.Deleted() {
+	if !r.followed {
+		r.struck = nil // no receipt needs it
+	}
+	if !want || !p.at.writable() || covered && !r.foreign && !r.followed && !r.state.Deleted() {
 		return
 	}
 	if r.state.Deleted() && covered && st.base != nil && st.base.Deleted() {
@@ -93,6 +96,7 @@ func (p *partition) writeBase(r *resident, generation uint32, data []byte) *base
 	r.covered, r.tail = joined(r.covered, r.tail), nil
 	r.foreign = false
 	r.writing, r.comparing = r.comparing, nil
+	r.striking, r.struck = joined(r.striking, r.struck), nil
 	p.out.bases = append(p.out.bases, baseOrder{r, w})
 	return w
 }
@@ -143,6 +147,7 @@ func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
 		r.tail, r.covered = joined(r.covered, r.tail), nil
 		r.foreign, r.fold = true, true
 		r.writing, r.catching = nil, nil
+		r.struck, r.striking = joined(r.striking, r.struck), nil
 		p.unsealed(r)
 		r.failures++
 		p.needLoad(r, p.backoff(r.failures))
@@ -162,7 +167,7 @@ func (p *partition) based(r *resident, w *baseWrite, version int64, err error) {
 		p.reopen(r)
 		return
 	}
-	r.covered = nil
+	r.covered, r.striking = nil, nil
 	r.stored = max(r.stored, r.foldVersion)
 	p.rewrite(r)
 	p.caught(r)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/dapr-entities/entities/actors"
@@ -15,7 +16,8 @@ type handle struct {
 	// generation that was opened. A later one is another entity to whoever opened this one.
 	generation uint32
 	view       crdt.View
-	changed    func()
+	// changed is nil if nobody is told anything; then nothing is kept for that.
+	changed func()
 	// told says that changed has been called since the last Flush.
 	told   bool
 	closed bool
@@ -42,16 +44,20 @@ func (h *handle) Begin() (value *crdt.Update, deleted bool) {
 }
 
 // Flush is Replica's.
-func (h *handle) Flush() (u *crdt.Update, deleted bool) {
+func (h *handle) Flush() (*crdt.Update, error) {
 	defer h.p.enter()()
 	h.told = false
 	if h.deleted() {
-		return nil, true
+		return nil, replica.ErrDeleted
 	}
-	if u = h.view.Flush(h.r.state, h.p.voters()); saturated(u) && !h.closed {
+	u := h.view.Flush(h.r.state, h.p.voters())
+	switch {
+	case h.view.Diverged():
+		return nil, replica.ErrDiverged
+	case saturated(u) && !h.closed:
 		h.p.tell(h.r) // there is more
 	}
-	return u, false
+	return u, nil
 }
 
 // saturated reports whether a change may be too big for one Update.
@@ -81,10 +87,31 @@ func (h *handle) Value() *crdt.Update {
 	return h.r.state.Value(h.p.voters())
 }
 
+// Kind is Replica's.
+func (h *handle) Kind() (k crdt.Kind, deleted bool) {
+	defer h.p.enter()()
+	if h.deleted() {
+		return 0, true
+	}
+	return h.r.state.Kind(), false
+}
+
 // Update is Replica's.
 func (h *handle) Update(u *crdt.Update, level replica.Level, done func(error)) error {
 	defer h.p.enter()()
-	return h.p.update(h, u, level, done)
+	return h.p.update(h, u, h.view.Seen(), level, done)
+}
+
+// Apply is Replica's.
+func (h *handle) Apply(u *crdt.Update, level replica.Level, done func(error)) error {
+	defer h.p.enter()()
+	if h.deleted() {
+		return h.p.mayWrite(h)
+	}
+	if err := h.r.state.Fits(u); err != nil {
+		return fmt.Errorf("writing to %s: %w", h.r.ref, err)
+	}
+	return h.p.update(h, u, nil, level, done)
 }
 
 // Delete is Replica's.

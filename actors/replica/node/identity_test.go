@@ -143,9 +143,13 @@ func TestFencedProcessHandsOnItsWrites(t *testing.T) {
 	if now := c.nodes[0].standing.Self; now == was || now.Epoch == 0 {
 		t.Fatalf("it is %v, and was %v", now, was)
 	}
+	if !a.closed {
+		t.Error("a user function that counted what was refused goes on with that")
+	}
+	a = c.open(c.nodes[0], "count")
 	c.equal(a, b)
-	if got := b.value().Increment; got != 5 {
-		t.Errorf("it is %d", got)
+	if got := b.value().Increment; got != 5 || a.count != 5 {
+		t.Errorf("it is %d, and the user function believes %d", got, a.count)
 	}
 	c.sure2(c.write(a, &crdt.Update{Kind: crdt.GCounter, Increment: 1}, replica.All))
 }

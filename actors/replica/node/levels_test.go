@@ -134,7 +134,7 @@ func TestDeleteBeatsConcurrentUpdate(t *testing.T) {
 	clear(c.severed)
 	c.runFor(10 * time.Second)
 	for _, st := range []*simStream{a, b} {
-		if _, deleted := st.replica.Flush(); !deleted {
+		if _, err := st.replica.Flush(); !errors.Is(err, replica.ErrDeleted) {
 			t.Errorf("on node %d it is not deleted", st.user.n.place)
 		}
 		if err := st.replica.Update(plus(1), replica.Local, nil); !errors.Is(err, replica.ErrDeleted) {
@@ -175,7 +175,7 @@ func TestRecreateNewGenerationIgnoresOldDeltas(t *testing.T) {
 	if x, y := a.value().Increment, b.value().Increment; x != 1 || y != 1 {
 		t.Errorf("%d and %d, want 1", x, y)
 	}
-	if _, deleted := late.replica.Flush(); !deleted {
+	if _, err := late.replica.Flush(); !errors.Is(err, replica.ErrDeleted) {
 		t.Error("who was away is not told that what it had is deleted")
 	}
 	late.close()
@@ -235,5 +235,40 @@ func TestTornTailFailsEntityNotProcess(t *testing.T) {
 		failure = nil
 		// All else goes on.
 		c.sure2(c.write(c.open(n, "count"), plus(1), replica.All))
+	}
+}
+
+// A write that somebody's deletion has overtaken while its process was away is confirmed by all when all know of the
+// deletion, and not before: who does not would show a value without the write.
+func TestOvertakenByDeletionWhileAway(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, func(c *Config) { c.Timeout, c.Poll, c.DepartureSpread = time.Minute, time.Hour, time.Hour })
+	a, b, z := c.open(c.nodes[0], "set-x"), c.open(c.nodes[1], "set-x"), c.open(c.nodes[2], "set-x")
+	c.sure2(c.write(b, add("known"), replica.All))
+	for _, other := range []int{0, 2} {
+		c.cut(1, other)
+		c.cut(other, 1)
+	}
+	c.runFor(5 * time.Second) // node 1 reads the journal once, as it hears of nobody
+	p := c.write(a, add("x"), replica.All)
+	c.runFor(300 * time.Millisecond)
+	if err := z.replica.Delete(replica.Local, func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	z.user.n.serve(z.part())
+	c.nodes[0].storeCut = true
+	c.runFor(2 * seatTTL)
+	c.nodes[0].storeCut = false
+	c.runFor(10 * time.Second)
+	if !c.nodes[0].lost || !a.resident().state.Deleted() || b.resident().state.Deleted() {
+		t.Fatal("the deletion is not where it should be")
+	}
+	if p.done {
+		t.Fatalf("the write is confirmed by all, with %v, but one has neither it nor the deletion", p.err)
+	}
+	clear(c.severed)
+	c.sure2(p)
+	if !b.resident().state.Deleted() {
+		t.Error("it is confirmed by all, but not everybody knows of the deletion")
 	}
 }

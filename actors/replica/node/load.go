@@ -81,6 +81,7 @@ func (p *partition) loaded(r *resident, st *stored, err error) {
 		p.setAside(r)
 	}
 	catchingUp := r.behind
+	r.followed = false
 	switch {
 	case err != nil:
 	case r.phase == phaseLive && !p.mayLearn(r):
@@ -181,6 +182,9 @@ func (p *partition) absorb(r *resident, st *stored) error {
 	}
 	p.note(r, st)
 	if st.generation == g {
+		if err := p.strikeMoved(r, p.heed(r, st)); err != nil {
+			return err
+		}
 		p.follow(r)
 	}
 	return nil
@@ -242,6 +246,7 @@ func (p *partition) reset(r *resident, generation uint32) {
 	r.pending, r.compare, r.holdUntil, r.tail, r.covered = nil, false, 0, nil, nil
 	r.stored = r.version
 	r.foreign, r.fold = false, false
+	r.struck, r.striking = nil, nil
 	r.segments, r.settling = 0, nil
 	p.settlers.remove(r)
 	p.dirty.remove(r)

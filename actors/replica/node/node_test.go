@@ -318,7 +318,7 @@ func TestDeletedAndCreatedAgain(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if _, deleted := ra.Flush(); !deleted {
+	if _, err := ra.Flush(); !errors.Is(err, replica.ErrDeleted) {
 		t.Error("the other user function is not told of the deletion")
 	}
 	if err := ra.Update(counter(1), replica.Local, nil); !errors.Is(err, replica.ErrDeleted) {

@@ -106,7 +106,14 @@ func (p *partition) catchUp(r *resident, st *stored) error {
 		}
 	}
 	p.note(r, st)
-	own, writer, changed := r.state.Full(), r.writer, false
+	if moved := p.heed(r, st); moved != nil {
+		news, err := state.Join(moved, nil)
+		if err != nil {
+			return err
+		}
+		r.followed = r.followed || news
+	}
+	own, writer, changed := r.state.Full(), r.writer, r.followed
 	writer.Last = max(writer.Last, state.Ctx().Last(writer.Slot, writer.Epoch))
 	for _, known := range r.receipts {
 		x := known.of
@@ -185,7 +192,7 @@ func (p *partition) caughtUp(r *resident) {
 		return
 	}
 	r.behind = false
-	if !p.single && r.state.Kind() != 0 {
+	if !p.single && (r.state.Kind() != 0 || r.state.Deleted()) {
 		r.compare = true
 		p.dirty.add(r)
 	}

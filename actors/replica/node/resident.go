@@ -67,6 +67,11 @@ type resident struct {
 	// chunks and deadTails go when the base is replaced.
 	chunks, deadTails []journal.Cell
 	receipts          []receipt
+	// struck are removals of what was sealed out before its writer could bring it again: a receipt is to have them, and
+	// striking are those in the receipts of the base that is being written. followed says that a receipt has been found to
+	// lack something that was removed here.
+	struck, striking *crdt.Delta
+	followed         bool
 
 	// loading, folding: the cells are being read, the base is being written.
 	loading, folding bool
@@ -192,11 +197,14 @@ func (p *partition) reopen(r *resident) {
 // join merges what came from elsewhere, and reports whether it was new.
 func (p *partition) join(r *resident, d *crdt.Delta) (inflated bool, err error) {
 	p.changes.Reset()
+	if h := r.handle; h != nil && h.changed != nil && h.generation == r.state.Generation() {
+		h.view.Lose(r.state, d)
+	}
 	inflated, err = r.state.Join(d, &p.changes)
 	if err != nil || !inflated {
 		return false, err
 	}
-	if h := r.handle; h != nil && h.generation == r.state.Generation() {
+	if h := r.handle; h != nil && h.changed != nil && h.generation == r.state.Generation() {
 		h.view.Note(&p.changes)
 	}
 	p.changed(r)
@@ -262,7 +270,8 @@ func (p *partition) told(r *resident) bool { return r.pending == nil && !r.compa
 
 // clean reports whether all that was written here has been told to the others and to the journal.
 func (p *partition) clean(r *resident) bool {
-	return r.phase == phaseLive && !r.behind && p.told(r) && r.version == r.stored && !r.flushing && !r.folding && !r.loading
+	return r.phase == phaseLive && !r.behind && p.told(r) && r.version == r.stored && !r.flushing && !r.folding && !r.loading &&
+		!r.strikes()
 }
 
 // evictable is stricter: nothing is under way that would come to nothing.

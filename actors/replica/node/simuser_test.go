@@ -41,7 +41,7 @@ type history struct {
 	order                  []string
 	removes                map[string]*simOp
 	digits                 []*simOp
-	unsure                 int
+	unsure, named          int
 	started, safe, deletes int
 	problems               []string
 }
@@ -119,8 +119,8 @@ func (st *simStream) flush() {
 	if st.closed || st.replica == nil {
 		return
 	}
-	u, deleted := st.replica.Flush()
-	if deleted {
+	u, err := st.replica.Flush()
+	if err != nil {
 		st.close()
 		return
 	}
@@ -172,17 +172,16 @@ func (u *simUser) act(name string) {
 	level := replica.Level(s.random.IntN(3))
 	op := &simOp{}
 	update := &crdt.Update{}
-	var commit func()
+	// What the user function said it believes, also if it is refused; what is done stands in the history.
+	believe, commit := func() {}, func() {}
 	switch kind, _, _ := strings.Cut(name, "-"); kind {
 	case "count":
 		if len(h.digits) >= 31 {
 			return
 		}
 		update.Kind, update.Increment = crdt.GCounter, 1<<(2*len(h.digits))
-		commit = func() {
-			h.digits = append(h.digits, op)
-			st.count += update.Increment
-		}
+		believe = func() { st.count += update.Increment }
+		commit = func() { h.digits = append(h.digits, op) }
 	case "set", "del":
 		update.Kind = crdt.ORSet
 		believed := slices.Sorted(maps.Keys(st.set))
@@ -195,8 +194,8 @@ func (u *simUser) act(name string) {
 		if len(believed) > 0 && s.chance(0.3) {
 			e := believed[s.random.IntN(len(believed))]
 			update.Removed = []crdt.Key{keyOf(e)}
+			believe = func() { delete(st.set, e) }
 			commit = func() {
-				delete(st.set, e)
 				if old := h.removes[e]; old != nil {
 					op = old
 				}
@@ -204,10 +203,11 @@ func (u *simUser) act(name string) {
 			}
 			break
 		}
-		e := fmt.Sprintf("%s/%d", name, len(h.order))
+		e := fmt.Sprintf("%s/%d", name, h.named)
+		h.named++
 		update.Added = []crdt.Key{keyOf(e)}
+		believe = func() { st.set[e] = true }
 		commit = func() {
-			st.set[e] = true
 			h.adds[e] = op
 			h.order = append(h.order, e)
 		}
@@ -219,14 +219,12 @@ func (u *simUser) act(name string) {
 		} else {
 			update.Put = []crdt.Entry{{Key: k, Update: &crdt.Update{Kind: crdt.PNCounter, Change: int64(s.random.IntN(9)) - 3}}}
 		}
-		commit = func() {}
 	case "reg":
 		update.Kind, update.Value = crdt.LWWRegister, keyOf(fmt.Sprint(s.random.IntN(100)))
-		commit = func() {}
 	}
 	wants := level
 	settled := false
-	if err := st.replica.Update(update, level, func(err error) {
+	err := st.replica.Update(update, level, func(err error) {
 		if settled {
 			h.problemf("%s: answered twice", name)
 		}
@@ -239,7 +237,11 @@ func (u *simUser) act(name string) {
 		} else if err != nil {
 			h.unsure++
 		}
-	}); err == nil {
+	})
+	if err == nil || errors.Is(err, replica.ErrReadOnly) {
+		believe()
+	}
+	if err == nil {
 		s.trace("%v: node %d writes to %s at level %v as %s: +%d %d added %d removed", s.stamp(), u.n.place, name, level,
 			memberName(u.n.standing.Self), update.Increment, len(update.Added), len(update.Removed))
 		h.started++

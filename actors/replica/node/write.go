@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,10 +11,14 @@ import (
 	"github.com/dapr-entities/entities/crdt"
 )
 
-// update applies what a user function said.
-func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done func(error)) error {
+// update applies what the user function said as of what it had seen, or what somebody else said if seen is nil.
+func (p *partition) update(h *handle, u *crdt.Update, seen *crdt.Ctx, level replica.Level, done func(error)) error {
 	r := h.r
 	if err := p.mayWrite(h); err != nil {
+		if seen != nil && errors.Is(err, replica.ErrReadOnly) {
+			h.view.Refuse(r.state, u)
+			p.tell(r)
+		}
 		return err
 	}
 	if n := r.state.Size(); n > p.config.EntityBytes {
@@ -25,12 +30,21 @@ func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done 
 	if level != replica.Local {
 		r.writer.Gone = p.gone
 	}
-	d, lost, err := r.state.Apply(&r.writer, u, h.view.Seen(), &p.changes)
+	d, lost, err := r.state.Apply(&r.writer, u, seen, &p.changes)
 	if err != nil {
 		return fmt.Errorf("updating %s: %w", r.ref, err)
 	}
-	h.view.Own(r.state, u, d)
-	if lost {
+	switch {
+	case seen != nil:
+		h.view.Own(r.state, u, d)
+		if gone := h.view.Strike(r.state, u); gone != nil {
+			p.strike(r, gone)
+		}
+		if lost {
+			p.tell(r)
+		}
+	case h.changed != nil:
+		h.view.Note(&p.changes)
 		p.tell(r)
 	}
 	p.wrote(r, d, level)
@@ -169,7 +183,7 @@ func (p *partition) settleWaits() {
 }
 
 func (p *partition) settled(r *resident, w *wait) bool {
-	if r.stored < w.version || !w.published {
+	if r.stored < w.version || !w.published || r.strikes() {
 		return false
 	}
 	if p.single {
@@ -254,7 +268,7 @@ func (p *partition) expireWaits() {
 func (p *partition) unconfirmed(r *resident, w *wait) error {
 	missing := ""
 	switch {
-	case r.stored < w.version:
+	case r.stored < w.version || r.strikes():
 		missing = "the journal has not taken it"
 	case !w.published:
 		missing = "it has not been sent"
@@ -343,7 +357,7 @@ func (p *partition) drained() bool {
 		return true
 	}
 	for r := range p.all.each() {
-		if r.version > r.stored || !p.told(r) {
+		if r.version > r.stored || !p.told(r) || r.strikes() {
 			return false
 		}
 	}

@@ -6,6 +6,12 @@
 //	child.go     that command: signals, exit code, what it leaves behind
 //	assemble.go  flags and environment made into a component
 //	rotate.go    entities replication rotate: after a backup was restored
+//	journal.go   entities journal: operations on a journal, by its URL or through a component
+//	show.go      … services, list, history, state, tail
+//	export.go    … export, import, move
+//	erase.go     … erase
+//	table.go     what they write: columns for people, JSON for programs
+//	progress.go  … and while they take long
 //	help.go      readable help, errors of flags
 package main
 
@@ -41,7 +47,7 @@ func command(getenv func(string) string, log io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(serveCommand(getenv, log), runCommand(getenv, log), replicationCommand(getenv), versionCommand())
+	root.AddCommand(serveCommand(getenv, log), runCommand(getenv, log), journalCommand(getenv), replicationCommand(getenv), versionCommand())
 	return root
 }
 

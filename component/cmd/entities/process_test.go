@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dapr-entities/entities/actors/journal/journaltest/postgrestest"
 )
 
 // TestMain lets the test binary be the program itself, so that the tests look at a real process from outside.
@@ -21,7 +23,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("ENTITIES_TEST_PROGRAM") != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	postgrestest.Main(m)
 }
 
 // process is a running program.

@@ -1,0 +1,145 @@
+package building
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// joint lets calls that are made at the same time be carried out together. One of the callers carries them out for all:
+// there is no goroutine, and who is alone waits for nobody. While calls are being carried out, the next ones gather.
+type joint[Q, A any] struct {
+	// join begins a batch; the function it returns reports whether another call may go with it. It takes the first.
+	join func() func(Q) bool
+	// carry carries calls out and sets their answers.
+	carry func(context.Context, []*joined[Q, A])
+
+	mu      sync.Mutex
+	waiting []*joined[Q, A]
+	led     bool
+}
+
+// joined is one call.
+type joined[Q, A any] struct {
+	question Q
+	answer   A
+	// wake is told once that the answer is there, or, before that, that it is this call's turn to lead.
+	wake    chan struct{}
+	leads   bool // under the joint's lock
+	settled bool // as above
+	carried bool // as above
+}
+
+var (
+	// errNotBegun is matched by errors of do that leave nothing behind.
+	errNotBegun = errors.New("not begun")
+	errBroken   = errors.New("it broke while it was carried out")
+)
+
+// do carries a call out, with those of others. If ctx ends before the answer is there, the error is ctx's; it matches
+// errNotBegun if the call has not been carried out and will not be.
+func (j *joint[Q, A]) do(ctx context.Context, question Q) (A, error) {
+	c := &joined[Q, A]{question: question, wake: make(chan struct{}, 2)}
+	j.mu.Lock()
+	j.waiting = append(j.waiting, c)
+	if !j.led {
+		j.led, c.leads = true, true
+		c.wake <- struct{}{}
+	}
+	j.mu.Unlock()
+	for {
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			if err := j.leave(ctx, c); err != nil {
+				var none A
+				return none, err
+			}
+		}
+		j.mu.Lock()
+		settled, carried, leads := c.settled, c.carried, c.leads
+		j.mu.Unlock()
+		switch {
+		case settled && !carried:
+			return c.answer, errBroken
+		case settled:
+			return c.answer, nil
+		case leads:
+			j.lead(ctx, c)
+			return c.answer, nil
+		}
+	}
+}
+
+// leave takes a call back whose caller does not wait any longer. There is no error if the answer is there all the same.
+func (j *joint[Q, A]) leave(ctx context.Context, c *joined[Q, A]) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if c.settled {
+		return nil
+	}
+	i := slices.Index(j.waiting, c)
+	if i < 0 {
+		return context.Cause(ctx)
+	}
+	j.waiting = slices.Delete(j.waiting, i, i+1)
+	if c.leads {
+		j.next()
+	}
+	return fmt.Errorf("%w: %w", errNotBegun, context.Cause(ctx))
+}
+
+// lead carries out the batch that begins with c, and hands over to the next one.
+func (j *joint[Q, A]) lead(ctx context.Context, c *joined[Q, A]) {
+	// Callers that are about to come join. Without it the first of many ends up alone when the journal is fast.
+	runtime.Gosched()
+	j.mu.Lock()
+	batch := j.take()
+	j.mu.Unlock()
+	carried := false
+	defer func() { // also when the journal panics, which the server outlives
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for _, other := range batch {
+			other.settled, other.carried = true, carried
+			if other != c {
+				other.wake <- struct{}{}
+			}
+		}
+		j.next()
+	}()
+	if len(batch) > 1 {
+		// The others' calls do not end with this caller's patience.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+	}
+	j.carry(ctx, batch)
+	carried = true
+}
+
+// take removes the calls that go together from those that wait: the first, which leads, and all that may go with it.
+func (j *joint[Q, A]) take() []*joined[Q, A] {
+	fits := j.join()
+	var batch []*joined[Q, A]
+	j.waiting = slices.DeleteFunc(j.waiting, func(c *joined[Q, A]) bool {
+		if !fits(c.question) {
+			return false
+		}
+		batch = append(batch, c)
+		return true
+	})
+	return batch
+}
+
+// next lets the first that waits lead.
+func (j *joint[Q, A]) next() {
+	j.led = len(j.waiting) > 0
+	if j.led {
+		j.waiting[0].leads = true
+		j.waiting[0].wake <- struct{}{}
+	}
+}

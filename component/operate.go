@@ -1,0 +1,53 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/dapr-entities/entities/component/catalog"
+	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/operations"
+)
+
+// OpenJournal opens a journal for the operations on it. The function it returns closes it. Without create, a file that is
+// not there is an error: whoever looks into a journal does not want a new one.
+func OpenJournal(ctx context.Context, where config.Journal, create bool, known func() *catalog.Catalog) (*operations.Direct, func() error, error) {
+	switch where.Scheme {
+	case "memory":
+		return nil, nil, errors.New("open the journal: one in memory can be reached through its component only; name that by --component")
+	case "sqlite":
+		if _, err := os.Stat(where.Source.Reveal()); errors.Is(err, os.ErrNotExist) && !create {
+			return nil, nil, fmt.Errorf("open the journal: there is no file %s; is it the right folder?", where.Source.Reveal())
+		}
+	}
+	j, err := openJournal(ctx, where)
+	if err != nil {
+		hint := ""
+		if where.Scheme == "sqlite" {
+			hint = "; if a component has it open, ask that: --component"
+		}
+		return nil, nil, fmt.Errorf("open the journal: %w%s", err, hint)
+	}
+	return &operations.Direct{Of: j, Scheme: where.Scheme, Catalog: known}, j.Close, nil
+}
+
+// serveOperations carries out operations on the journal at the admin address, for those who may.
+func (c *Component) serveOperations() {
+	if c.settings.Operations == config.OperationsOff {
+		return
+	}
+	c.admin.Operations(operations.Path, c.settings.Operations == config.OperationsAll, &operations.Handler{
+		Journal: func() (operations.Journal, error) {
+			h := c.host.Load()
+			if h == nil || h.journal == nil {
+				return nil, errors.New("the component has no journal open; /readyz says why")
+			}
+			return &operations.Direct{Of: h.journal, Scheme: h.settings.Journal.Scheme, Catalog: h.catalog.Load}, nil
+		},
+		// JSON may write a byte as six.
+		MaxBody: 6*c.settings.MaxMessage + 64<<20,
+		Logger:  c.log,
+	})
+}

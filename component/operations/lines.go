@@ -1,0 +1,88 @@
+package operations
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// The lines of an export, in the order in which they come. docs/export-format.md documents them.
+
+// journalLine is the first one.
+type journalLine struct {
+	line
+	Version int `json:"version"`
+	// Export names this export, whatever it is interrupted.
+	Export string `json:"export"`
+	// Journal and Scheme are those of the journal that is exported.
+	Journal string    `json:"journal"`
+	Scheme  string    `json:"scheme"`
+	Created time.Time `json:"created"`
+}
+
+// cursorLine says that a consumer is through with the events before it.
+type cursorLine struct {
+	line
+	Key string `json:"key"`
+	// Value of the cell, without the position.
+	Value map[string]json.RawMessage `json:"value"`
+}
+
+type eventLine struct {
+	line
+	eventForm
+}
+
+// cutLine follows the last event. The position is that of the journal that is exported.
+type cutLine struct {
+	line
+	Transaction uint64 `json:"transaction"`
+	Ordinal     int64  `json:"ordinal"`
+}
+
+// streamLine is followed by the stream's snapshot and records.
+type streamLine struct {
+	line
+	streamForm
+}
+
+type snapshotLine struct {
+	line
+	snapshotForm
+}
+
+type recordLine struct {
+	line
+	recordForm
+}
+
+type effectLine struct {
+	line
+	effectForm
+}
+
+// groupLine names a group of nodes that have replicated entities.
+type groupLine struct {
+	line
+	Name string `json:"name"`
+}
+
+type cellLine struct {
+	line
+	cellForm
+}
+
+// endLine is the last one. All of it is about the lines before it.
+type endLine struct {
+	line
+	Lines  int64            `json:"lines"`
+	Counts map[string]int64 `json:"counts"`
+	// LeftOut counts the cells that are of no use elsewhere, by the first words of their keys.
+	LeftOut map[string]int64 `json:"leftOut,omitempty"`
+	SHA256  string           `json:"sha256"`
+}
+
+func eventLineOf(e *journal.Event) eventLine {
+	return eventLine{line{kindEvent}, eventOf(e)}
+}

@@ -1,0 +1,76 @@
+package operations
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What comes out of a journal, and into another one of any kind, comes out of that the same.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for from, open := range backends {
+		for to, create := range backends {
+			t.Run(from+" to "+to, func(t *testing.T) {
+				t.Parallel()
+				source, target := open(t), create(t)
+				fill(t, source.Of, 10)
+				export := exported(t, source)
+				for _, repeat := range []bool{false, true} {
+					s, err := Importing{To: target}.Import(t.Context(), strings.NewReader(export))
+					if err != nil || s.Already != repeat {
+						t.Fatalf("%+v, %v", s, err)
+					}
+					want, got := histories(t, export), histories(t, exported(t, target))
+					if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
+						t.Fatal(diff)
+					}
+				}
+				// The order of each stream is the same, and cursors stand where they stood.
+				for _, ref := range refs {
+					if diff := cmp.Diff(ofStream(histories(t, export), ref.ID), ofStream(histories(t, exported(t, target)), ref.ID)); diff != "" {
+						t.Error(diff)
+					}
+				}
+				cell, err := target.Of.Cell(t.Context(), "cursor/g/shop.v1.Cart")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, at, ok := parsePlaced(cell.Value)
+				events, _, err := target.Of.Tail(t.Context(), []string{"shop.v1.Cart"}, at, 1)
+				if err != nil || !ok || len(events) != 1 || events[0].Ref != refs[1] || events[0].Sequence != 1 {
+					t.Errorf("the cursor stands before %+v, %v", events, err)
+				}
+				loading, err := target.Of.Load(t.Context(), refs[0])
+				if err != nil || loading.Snapshot == nil {
+					t.Errorf("%+v, %v", loading, err)
+				}
+				slots, _ := target.Of.Cell(t.Context(), "slot/shop/0000")
+				if string(slots.Value) != `{"epoch":7}` {
+					t.Errorf("the slot is %s", slots.Value)
+				}
+				due, err := target.Of.Due(t.Context(), nil, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, 0)
+				if err != nil || len(due) != 2 || due[0].Effect.ID != "e1" || due[1].Effect.ID != "e4" {
+					t.Errorf("due: %+v, %v", due, err)
+				}
+			})
+		}
+	}
+}
+
+func sorted(lines []string) []string {
+	lines = slices.Clone(lines)
+	slices.Sort(lines)
+	return lines
+}
+
+func ofStream(lines []string, id string) (list []string) {
+	for _, l := range lines {
+		if strings.Contains(l, `"id":"`+id+`"`) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
