@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,7 +14,6 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/config"
-	"github.com/dapr-entities/entities/component/daprapi"
 )
 
 // How long between two looks at the sidecar, at first and at most, and how long one look may take.
@@ -30,7 +30,11 @@ func (c *Component) begin(ctx context.Context) error {
 	if err != nil {
 		c.log.Warn("the last Init cannot be resumed; restart the sidecar if it does not restart by itself", keyError, err)
 	}
-	r := resumption{component: c, said: map[string]string{}}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	r := resumption{component: c, said: map[string]string{}, watch: func(k building.Kept, settings config.Config) {
+		watching.Go(func() { c.abandoned(ctx, k, settings) })
+	}}
 	kept = r.attempt(ctx, kept)
 	if c.config.Standalone && c.host.Load() == nil {
 		if err := c.start(ctx, c.settings, false); err != nil && ctx.Err() == nil {
@@ -56,6 +60,8 @@ type resumption struct {
 	component *Component
 	// said holds the last thing that was logged of each.
 	said map[string]string
+	// watch what becomes of the subscriptions of a component that was resumed.
+	watch func(k building.Kept, settings config.Config)
 }
 
 // Why a kept Init is not resumed.
@@ -126,26 +132,51 @@ func (r *resumption) one(ctx context.Context, k building.Kept) error {
 	if err := c.building.Resume(ctx, k); err != nil {
 		return err
 	}
-	c.abandoned(ctx, k, settings, sidecar)
+	if len(k.Topics) > 0 {
+		r.watch(k, settings)
+	}
 	return nil
 }
 
+// How long a sidecar gets to subscribe again before its subscriptions count as abandoned, and how often they are looked
+// at. It does not do so for its app, but whoever has a streaming subscription, as this component itself may, makes a new one.
+const (
+	resubscribe = 5 * time.Second
+	lookAgain   = 100 * time.Millisecond
+)
+
 // abandoned looks for what a sidecar believes to have subscribed to. It does not notice that the component restarted.
-func (c *Component) abandoned(ctx context.Context, k building.Kept, settings config.Config, sidecar *daprapi.Client) {
+func (c *Component) abandoned(ctx context.Context, k building.Kept, settings config.Config) {
+	for end := time.Now().Add(resubscribe); time.Now().Before(end) && len(c.building.Abandoned(k)) > 0; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookAgain):
+		}
+	}
 	topics := c.building.Abandoned(k)
 	if len(topics) == 0 {
 		return
 	}
 	log := c.log.With("component", k.String(), "topics", strings.Join(topics, ", "), "sidecar", settings.DaprGRPCEndpoint)
+	const what = "the sidecar's subscriptions have ended with the restart of this component, and it does not subscribe again: "
 	if settings.OnRestart != config.OnRestartSidecar {
-		log.Error("the sidecar's subscriptions have ended with the restart of this component, and it does not subscribe again: " +
-			"nothing is delivered until the sidecar restarts (onRestart: restartSidecar has that done)")
+		log.Error(what + "nothing is delivered until the sidecar restarts (onRestart: restartSidecar has that done)")
 		return
 	}
-	log.Warn("the sidecar's subscriptions have ended with the restart of this component, and it does not subscribe again: it is told to stop, so that it is started again")
-	ask, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	if err := sidecar.Shutdown(ask); err != nil {
+	log.Warn(what + "it is told to stop, so that it is started again")
+	if err := shutDown(ctx, settings); err != nil {
 		log.Error("the sidecar was told to stop and refused: restart it", keyError, err)
 	}
+}
+
+func shutDown(ctx context.Context, settings config.Config) error {
+	sidecar, err := dial(settings)
+	if err != nil {
+		return err
+	}
+	defer sidecar.Close()
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	return sidecar.Shutdown(ctx)
 }

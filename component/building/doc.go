@@ -3,6 +3,7 @@
 //	state.entities     the host: its Init configures and starts the runtime. Also a transactional state store, each of
 //	                   whose keys is a stream of the journal.
 //	bindings.entities  an output binding: commands to entities, and readings of their journal.
+//	pubsub.entities    topics: the events of services, and durable logs of other names.
 //
 // # The socket
 //
@@ -29,4 +30,15 @@
 // A key whose prefix the settings give a type is no stream: it is a replicated value, of which this node has a copy. What is
 // set is an operation on it, in the JSON of crdtjson, and what is got is its value. Writes are joined, so there are no ETags;
 // nor are there versions, expiry, or transactions, which is what the client is told.
+//
+// # Topics
+//
+// The topic X is the service X of the journal, by its name or its persistence id, and the streams of topic/X, to which what
+// is published goes: a message is an event of the stream of its key (metadata partitionKey, or a CloudEvent's subject), or
+// of one of some streams that take those without a key. The data is what was published; the type URL has the rest. So a
+// subscription, to whatever, is a feed.Subscription, whose group is made of the consumer's id and the topic: messages of
+// one stream come one after the other, and consumers with one id share.
+//
+// A CloudEvent is appended under its source and id, with a record: a repeat within a while does nothing. Nothing is ever
+// changed in the journal by a delivery but the cursors and what is parked.
 package building

@@ -53,7 +53,7 @@ type Config struct {
 	// DrainTimeout is how long requests get to end when Run is told to stop. Defaults to that of config.Default.
 	DrainTimeout time.Duration
 
-	// Observe, if set, is told of every request.
+	// Observe, if set, is told of every request that is no stream.
 	Observe func(method string, code codes.Code, took time.Duration)
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
@@ -193,7 +193,7 @@ func (s *Server) register() *grpc.Server {
 		grpc.InitialWindowSize(4<<20),
 		grpc.InitialConnWindowSize(16<<20),
 		grpc.ChainUnaryInterceptor(s.observe, s.contain),
-		grpc.ChainStreamInterceptor(s.observeStream, s.containStream),
+		grpc.StreamInterceptor(s.containStream),
 	)
 	store := &stateStore{server: s}
 	components.RegisterStateStoreServer(g, store)
@@ -214,15 +214,6 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 		s.config.Observe(info.FullMethod, status.Code(err), time.Since(began))
 	}
 	return resp, err
-}
-
-func (s *Server) observeStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	began := time.Now()
-	err := next(srv, stream)
-	if s.config.Observe != nil {
-		s.config.Observe(info.FullMethod, status.Code(err), time.Since(began))
-	}
-	return err
 }
 
 // contain turns a panic into an error of the one request.

@@ -13,7 +13,8 @@ func serveCommand(getenv func(string) string, log io.Writer) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the component on a unix socket for the sidecar",
-		Long: `Serve the component on a unix socket, where the sidecar finds it as state.entities and bindings.entities.
+		Long: `Serve the component on a unix socket, where the sidecar finds it as state.entities, bindings.entities and
+pubsub.entities.
 
 Start it before the sidecar. What it does is configured by the sidecar's component YAML. If any of the flags that say
 what to host (--host, --userFunction, --journal) is given, it begins to host at once, without a component YAML; what
