@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapr/components-contrib/bindings"
 	suite "github.com/dapr/components-contrib/tests/conformance/bindings"
 	client "github.com/dapr/dapr/pkg/components/bindings"
 
@@ -35,6 +36,44 @@ func TestOutputBinding(t *testing.T) {
 			suite.ConformanceTests(t, nil, nil, client.NewGRPCOutputBinding(log, socket), config)
 		})
 	}
+}
+
+// TestInputBinding reads the event that the command creates. It is not parallel to the other one, for the suite keeps its
+// configuration in variables.
+func TestInputBinding(t *testing.T) {
+	socket := host(t)
+
+	config, err := suite.NewTestConfig("entities", []string{"operations", "read", "create"}, map[string]any{
+		"output":          map[string]any{"service": "test.v1.Account", "id": "conformance", "command": "Deposit"},
+		"outputData":      `{"amount":1}`,
+		"readBindingWait": "100ms", // nothing is missed, whenever the reading begins
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	suite.ConformanceTests(t, map[string]string{"services": "test.v1.Account"},
+		&ending{InputBinding: client.NewGRPCInputBinding(log, socket)}, client.NewGRPCOutputBinding(log, socket), config)
+}
+
+// ending ends the reading before it closes the binding, as the sidecar does. Dapr's client waits on Close for the stream
+// to end, and it is the context of Read alone that ends it; the suite ends that context only later.
+type ending struct {
+	bindings.InputBinding
+
+	end context.CancelFunc
+}
+
+func (b *ending) Read(ctx context.Context, handler bindings.Handler) error {
+	ctx, b.end = context.WithCancel(ctx)
+
+	return b.InputBinding.Read(ctx, handler)
+}
+
+func (b *ending) Close() error {
+	b.end()
+
+	return b.InputBinding.Close()
 }
 
 // host starts a component with a user function and the sidecar that hosts its entities, and returns the path of the
