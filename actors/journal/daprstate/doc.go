@@ -1,0 +1,2 @@
+// Package daprstate is a journal in a Dapr state store.
+package daprstate
