@@ -32,6 +32,19 @@ func (j *Journal) change(ctx context.Context, ref actors.Ref, what func(c *chang
 
 // changeFrom begins with an item that was just read.
 func (j *Journal) changeFrom(ctx context.Context, ref actors.Ref, item *Item, what func(c *change) error) error {
+	give, waited, err := j.locks.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer give()
+	if waited {
+		item = nil // it is out of date, most likely
+	}
+	return j.changeNow(ctx, ref, item, what)
+}
+
+// changeNow waits for no other goroutine, so that those may wait for it.
+func (j *Journal) changeNow(ctx context.Context, ref actors.Ref, item *Item, what func(c *change) error) error {
 	for try := 0; ; try++ {
 		if try > 0 && !pause(ctx, try) {
 			return context.Cause(ctx)

@@ -84,6 +84,7 @@ type Journal struct {
 	feed                   feed
 	sources                *lru.Cache[string, actors.Ref] // of effects, by id
 	watch                  watch
+	locks                  locks
 }
 
 var _ journal.Journal = (*Journal)(nil)
@@ -103,7 +104,7 @@ func New(config Config) (*Journal, error) {
 	}
 	j := &Journal{config: config, store: config.Store, slots: make(chan struct{}, config.Parallel), sources: sources}
 	j.streams, j.cells, j.wanted = newIndex(j, "streams"), newIndex(j, "cells"), newIndex(j, "effects")
-	j.feed.j, j.watch.seen = j, map[string]sighting{}
+	j.feed.j, j.watch.seen, j.locks.held = j, map[string]sighting{}, map[actors.Ref]*lock{}
 	j.feed.work = combiner[request]{j: j, run: j.feed.run}
 	return j, nil
 }

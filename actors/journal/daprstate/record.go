@@ -25,7 +25,7 @@ type record struct {
 const (
 	recordV1   = 1
 	tokenBytes = 8
-	tokens     = 16 // how many changes a record remembers
+	tokens     = 32 // how many changes a record remembers
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -73,6 +73,9 @@ func (f *feed) from(ctx context.Context, o *order, number int64) ([]run, error) 
 		}
 		runs = append(runs, page...)
 	}
+	if last == (o.first-1)/pageRuns {
+		runs = append(runs, o.runs...)
+	}
 	return runs[(number-1)%pageRuns:], nil
 }
 

@@ -127,7 +127,7 @@ func (f *feed) close(ctx context.Context, streams []open) error {
 // shut saves a head that says that its stream is not open, whether it did before or not: writers who have read it before
 // fail. If there are events that are not in the order, it does nothing and returns how far they reach.
 func (f *feed) shut(ctx context.Context, s open) (l landed, closed bool, err error) {
-	err = f.j.change(ctx, s.ref, func(c *change) error {
+	err = f.j.changeNow(ctx, s.ref, nil, func(c *change) error {
 		closed = true
 		if c.round != 0 {
 			from := s.published
