@@ -11,12 +11,12 @@ import (
 // encoder writes fields one behind the other.
 type encoder struct{ data []byte }
 
-func (e *encoder) number(n int64)  { e.data = binary.AppendVarint(e.data, n) }
-func (e *encoder) count(n int)     { e.data = binary.AppendUvarint(e.data, uint64(n)) } //nolint:gosec // lengths are not negative
-func (e *encoder) text(s string)   { e.count(len(s)); e.data = append(e.data, s...) }
-func (e *encoder) bytes(b []byte)  { e.count(len(b)); e.data = append(e.data, b...) }
-func (e *encoder) raw(b []byte)    { e.data = append(e.data, b...) }
-func (e *encoder) fixed(n uint32)  { e.data = binary.LittleEndian.AppendUint32(e.data, n) }
+func (e *encoder) number(n int64)   { e.data = binary.AppendVarint(e.data, n) }
+func (e *encoder) count(n int)      { e.data = binary.AppendUvarint(e.data, uint64(n)) } //nolint:gosec // lengths are not negative
+func (e *encoder) text(s string)    { e.count(len(s)); e.data = append(e.data, s...) }
+func (e *encoder) bytes(b []byte)   { e.count(len(b)); e.data = append(e.data, b...) }
+func (e *encoder) raw(b []byte)     { e.data = append(e.data, b...) }
+func (e *encoder) fixed(n uint32)   { e.data = binary.LittleEndian.AppendUint32(e.data, n) }
 func (e *encoder) ref(r actors.Ref) { e.text(r.Service); e.text(r.ID) }
 
 func (e *encoder) flag(b bool) {

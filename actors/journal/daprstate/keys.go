@@ -49,7 +49,9 @@ func (j *Journal) key(parts ...string) string {
 	return j.config.Prefix + "/" + strings.Join(parts, "/")
 }
 
-func (j *Journal) headKey(ref actors.Ref) string { return j.key("h", escape(ref.Service), escape(ref.ID)) }
+func (j *Journal) headKey(ref actors.Ref) string {
+	return j.key("h", escape(ref.Service), escape(ref.ID))
+}
 
 func (j *Journal) segmentKey(ref actors.Ref, n int64) string {
 	return j.key("s", escape(ref.Service), escape(ref.ID), fmt.Sprint(n))
@@ -60,4 +62,6 @@ func (j *Journal) commandKey(ref actors.Ref, command string) string {
 	return j.key("c", escape(ref.Service), escape(ref.ID), hex.EncodeToString(sum[:16]))
 }
 
-func (j *Journal) partKey(name string, part int) string { return j.key("b", fmt.Sprint(name, ".", part)) }
+func (j *Journal) partKey(name string, part int) string {
+	return j.key("b", fmt.Sprint(name, ".", part))
+}
