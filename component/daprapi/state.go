@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	common "github.com/dapr/dapr/pkg/proto/common/v1"
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
@@ -18,11 +19,14 @@ import (
 const bulkParallelism = 16
 
 // StateStore returns a state store of the sidecar as the place of a journal.
-func (c *Client) StateStore(name string) daprstate.Store { return &stateStore{c, name} }
+func (c *Client) StateStore(name string) daprstate.Store { return &stateStore{client: c, name: name} }
 
 type stateStore struct {
 	client *Client
 	name   string
+	// transactions says that many keys may be written with one.
+	transactions atomic.Bool
+	refusals     atomic.Int64
 }
 
 // Check implements daprstate.Store.
@@ -42,6 +46,7 @@ func (s *stateStore) Check(ctx context.Context) error {
 	case !slices.Contains(component.Capabilities, "ETAG"):
 		return fmt.Errorf("the state store %q (%s) has no ETags, without which two writers cannot be told apart; name another state store in the setting journal", s.name, component.Type)
 	}
+	s.transactions.Store(slices.Contains(component.Capabilities, "TRANSACTIONAL"))
 	return nil
 }
 
@@ -97,7 +102,9 @@ func (s *stateStore) Save(ctx context.Context, item daprstate.Item) error {
 	return s.failed(err)
 }
 
-// Put implements daprstate.Store.
+// Put implements daprstate.Store. Many items are one transaction where the store has them, because most stores do that
+// faster than many saves, and SQLite does not do many saves side by side at all. Nothing depends on it being one: some
+// stores have transactions over certain keys only, so a failed one is tried as saves, and given up when those succeed.
 func (s *stateStore) Put(ctx context.Context, items []daprstate.Item) error {
 	states := make([]*common.StateItem, len(items))
 	for i, item := range items {
@@ -105,8 +112,10 @@ func (s *stateStore) Put(ctx context.Context, items []daprstate.Item) error {
 			Concurrency: common.StateOptions_CONCURRENCY_LAST_WRITE, Consistency: common.StateOptions_CONSISTENCY_STRONG,
 		}}
 	}
-	_, err := s.client.dapr.SaveState(ctx, &runtime.SaveStateRequest{StoreName: s.name, States: states})
-	return s.failed(err)
+	return s.many(ctx, "upsert", states, func() error {
+		_, err := s.client.dapr.SaveState(ctx, &runtime.SaveStateRequest{StoreName: s.name, States: states})
+		return s.failed(err)
+	})
 }
 
 // Delete implements daprstate.Store.
@@ -115,9 +124,36 @@ func (s *stateStore) Delete(ctx context.Context, keys []string) error {
 	for i, key := range keys {
 		states[i] = &common.StateItem{Key: key}
 	}
-	_, err := s.client.dapr.DeleteBulkState(ctx, &runtime.DeleteBulkStateRequest{StoreName: s.name, States: states})
-	return s.failed(err)
+	return s.many(ctx, "delete", states, func() error {
+		_, err := s.client.dapr.DeleteBulkState(ctx, &runtime.DeleteBulkStateRequest{StoreName: s.name, States: states})
+		return s.failed(err)
+	})
 }
+
+func (s *stateStore) many(ctx context.Context, operation string, states []*common.StateItem, each func() error) error {
+	if len(states) == 1 || !s.transactions.Load() {
+		return each()
+	}
+	operations := make([]*runtime.TransactionalStateOperation, len(states))
+	for i, state := range states {
+		operations[i] = &runtime.TransactionalStateOperation{OperationType: operation, Request: state}
+	}
+	_, err := s.client.dapr.ExecuteStateTransaction(ctx, &runtime.ExecuteStateTransactionRequest{StoreName: s.name, Operations: operations})
+	if err == nil || ctx.Err() != nil || status.Code(err) == codes.Unavailable {
+		return s.failed(err)
+	}
+	if each() != nil {
+		return s.failed(err)
+	}
+	if s.refusals.Add(1) >= transactionRefusals {
+		s.transactions.Store(false)
+	}
+	return nil
+}
+
+// transactionRefusals is how many transactions have to fail, though what they were to do can be done, before no more are
+// tried.
+const transactionRefusals = 3
 
 // failed keeps contexts recognisable, and says what was too big for a message.
 func (s *stateStore) failed(err error) error {

@@ -78,12 +78,21 @@ func (j *Journal) put(ctx context.Context, items []Item) error {
 			size += len(items[n].Value)
 			n++
 		}
-		if err := j.store.Put(ctx, items[:n]); err != nil {
+		if err := j.putSome(ctx, items[:n]); err != nil {
 			return fmt.Errorf("write to the state store: %w", err)
 		}
 		items = items[n:]
 	}
 	return nil
+}
+
+func (j *Journal) putSome(ctx context.Context, items []Item) error {
+	for try := 0; ; try++ {
+		err := j.store.Put(ctx, items)
+		if err == nil || try == saveTries || !pause(ctx, try+2) {
+			return err
+		}
+	}
 }
 
 // discard removes what nobody refers to any more. What is left behind costs room and nothing else.
