@@ -3,6 +3,7 @@ package statestores
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +20,14 @@ import (
 	"github.com/dapr-entities/entities/tests/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A program of the model takes a second or so, most of it in the store; the store in memory of the journal's own
+	// package runs many more.
+	if err := flag.Set("rapid.checks", "20"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stored is a journal that remembers where it is.
 type stored struct {
