@@ -57,6 +57,29 @@ type deed struct {
 	head    int64 // after it, if it was committed
 	status  journal.Status
 	both    string // of a transaction, the name
+	effect  bool
+}
+
+// carried are the effects that somebody has carried out.
+type carried struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+// carry carries out what is due.
+func (c *carried) carry(ctx context.Context, j *daprstate.Journal, lanes []int) {
+	list, err := j.Due(ctx, nil, lanes, 5)
+	if err != nil {
+		return
+	}
+	var settlements []journal.Settlement
+	c.mu.Lock()
+	for _, p := range list {
+		c.ids[p.ID] = true
+		settlements = append(settlements, journal.Settlement{ID: p.ID, Verdict: journal.Done})
+	}
+	c.mu.Unlock()
+	_ = j.Settle(ctx, settlements)
 }
 
 // TestFaults has three processes write to the same streams, two of which die in the middle, while writes are lost, come
@@ -75,7 +98,7 @@ func TestFaults(t *testing.T) {
 func faults(t *testing.T, seed uint64) {
 	store := daprstatetest.New()
 	store.Chance(seed, daprstatetest.Rates{Lost: 0.03, LostReply: 0.05, Late: 0.05, Twice: 0.05, Read: 0.02})
-	config := daprstate.Config{Timeout: 200 * time.Millisecond, Quiet: 30 * time.Millisecond, MaxOpen: 16}
+	config := daprstate.Config{Timeout: 200 * time.Millisecond, Quiet: 5 * time.Millisecond, MaxOpen: 16}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	refs := make([]actors.Ref, 24)
@@ -84,6 +107,7 @@ func faults(t *testing.T, seed uint64) {
 	}
 	var mu sync.Mutex
 	var deeds []deed
+	carried := &carried{ids: map[string]bool{}}
 	var working sync.WaitGroup
 	var journals []*daprstate.Journal
 	for process := range 3 {
@@ -118,7 +142,7 @@ func faults(t *testing.T, seed uint64) {
 				if err == nil {
 					at = to
 				}
-				_, _ = j.Due(ctx, nil, []int{0, 1, 2, 3}, 3)
+				carried.carry(ctx, j, allLanes())
 				time.Sleep(time.Millisecond)
 			}
 		})
@@ -137,7 +161,7 @@ func faults(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	verify(ctx, t, j, refs, deeds)
+	verify(ctx, t, j, refs, deeds, carried)
 }
 
 // work is one append, or a transaction over two streams.
@@ -160,18 +184,23 @@ func work(ctx context.Context, j *daprstate.Journal, random *rand.Rand, refs []a
 	}
 	a := refs[random.IntN(len(refs))]
 	if random.IntN(3) > 0 {
-		r := j.Append(ctx, []journal.Append{one(a)})[0]
-		return []deed{{a, command, r.Head.Sequence, r.Status, ""}}
+		batch := []journal.Append{one(a)}
+		r := j.Append(ctx, batch)[0]
+		return []deed{{a, command, r.Head.Sequence, r.Status, "", len(batch[0].Effects) > 0}}
 	}
 	b := refs[random.IntN(len(refs))]
 	if a == b {
 		return nil
 	}
-	r := j.Transact(ctx, []journal.Append{one(a), one(b)})
-	return []deed{{a, command, r[0].Head.Sequence, r[0].Status, command}, {b, command, r[1].Head.Sequence, r[1].Status, command}}
+	batch := []journal.Append{one(a), one(b)}
+	r := j.Transact(ctx, batch)
+	return []deed{
+		{a, command, r[0].Head.Sequence, r[0].Status, command, len(batch[0].Effects) > 0},
+		{b, command, r[1].Head.Sequence, r[1].Status, command, len(batch[1].Effects) > 0},
+	}
 }
 
-func verify(ctx context.Context, t *testing.T, j *daprstate.Journal, refs []actors.Ref, deeds []deed) {
+func verify(ctx context.Context, t *testing.T, j *daprstate.Journal, refs []actors.Ref, deeds []deed, carried *carried) {
 	t.Helper()
 	total := 0
 	applied := map[string]int64{} // the sequence after a command, by stream and command
@@ -214,8 +243,11 @@ func verify(ctx context.Context, t *testing.T, j *daprstate.Journal, refs []acto
 		if d.both != "" {
 			both[d.both] = append(both[d.both], is)
 		}
-		if kept[d.command+" "+d.ref.ID] && !is {
+		id := d.command + " " + d.ref.ID
+		if there := kept[id] || carried.ids[id]; there && !is {
 			t.Errorf("the effect of %s to %s is kept without its append", d.command, d.ref)
+		} else if is && d.effect && !there {
+			t.Errorf("the effect of %s to %s is lost", d.command, d.ref)
 		}
 	}
 	for name, sides := range both {
@@ -232,11 +264,7 @@ func verify(ctx context.Context, t *testing.T, j *daprstate.Journal, refs []acto
 
 func effectsOf(ctx context.Context, t *testing.T, j *daprstate.Journal) map[string]bool {
 	t.Helper()
-	var lanes []int
-	for lane := range journal.Lanes {
-		lanes = append(lanes, lane)
-	}
-	list, err := j.Due(ctx, nil, lanes, 0)
+	list, err := j.Due(ctx, nil, allLanes(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,4 +305,12 @@ func follows(ctx context.Context, t *testing.T, j *daprstate.Journal, total int)
 	if err != nil || len(events) > 0 {
 		t.Errorf("%d events too many, %v", len(events), err)
 	}
+}
+
+func allLanes() []int {
+	lanes := make([]int, journal.Lanes)
+	for lane := range lanes {
+		lanes[lane] = lane
+	}
+	return lanes
 }
