@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -41,6 +42,7 @@ type host struct {
 	deliveries *deliveries
 	topics     *topics
 	replicas   *replicas
+	retention  *lease.Leases // nil if there is nothing to remove
 	catalog    atomic.Pointer[catalog.Catalog]
 }
 
@@ -73,6 +75,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 			return nil, err
 		}
 	}
+	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
+	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
 		Reads:          reads(settings.Reads),
@@ -101,6 +106,11 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxHops: settings.MaxHops, MaxEffects: settings.MaxEffects, FinishTimeout: settings.CommandTimeout, Log: c.log,
 	}
 	if settings.Host == config.HostNever {
+		if len(settings.CRDT) > 0 {
+			if h.replicas, err = newReplicas(h, c); err != nil {
+				return nil, err
+			}
+		}
 		h.router, err = dispatch.New(routes)
 		return h, err
 	}
@@ -212,12 +222,17 @@ func (h *host) Run(ctx context.Context) error {
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
-			part("replicated entities", h.replicas.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.retention != nil {
+		first = append(first, part("retention", h.retention.Run))
+	}
+	if h.replicas != nil {
+		then = append(then, part("replicated entities", h.replicas.Run))
 	}
 	g.Go(func() error {
 		select {
@@ -261,6 +276,9 @@ func (h *host) runtime() building.Runtime {
 		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
+	}
+	if h.replicas != nil && h.replicas.values != nil {
+		r.Values = h.replicas.values
 	}
 	return r
 }

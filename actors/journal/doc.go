@@ -10,13 +10,13 @@
 //   - An append is one atomic step: the head is compared and moved, and events, command record, effects and snapshot
 //     become visible together and only after they are durable. Nothing partial ever shows.
 //
-//   - Sequences are dense from 1 in every stream.
+//   - Sequences are dense from 1 in every stream. What is no longer kept is missing at its beginning only; see Keeper.
 //
 //   - An append succeeds only if the stream is at the sequence that the writer expects and no higher epoch has been
 //     seen. This is what makes two live instances of one entity harmless; placement only makes them rare.
 //
-//   - A command id is applied once in a stream. The second append with a recorded id changes nothing and gets the first
-//     one's outcome.
+//   - A command id is applied once in a stream, until that is erased. The second append with a recorded id changes
+//     nothing and gets the first one's outcome.
 //
 //   - Unknown means just that: the append may or may not have happened, or may still happen. It is never to be answered
 //     as failed and never to be run again before it is resolved: look the command up; if it is not there, Fence the

@@ -17,9 +17,10 @@ type Journal interface {
 	Tailer
 	Outbox
 	Cells
+	Keeper
 
 	// List returns up to limit streams of a service whose ids are greater than after, in the order of their bytes.
-	// Streams without events (fenced, or with records only) are among them. Limit 0 is no limit.
+	// Streams without events (fenced, erased, or with records only) are among them. Limit 0 is no limit.
 	List(ctx context.Context, service, after string, limit int) ([]Summary, error)
 	// ID names this journal for as long as it exists: a random text made with it. Two hosts that see different ids do
 	// not share their entities.
@@ -53,9 +54,11 @@ type Reader interface {
 	// Load begins an activation: the head, the newest snapshot and the events after it.
 	Load(ctx context.Context, ref actors.Ref) (Loading, error)
 	// Read yields up to limit events of a stream with sequences greater than after, in order; limit 0 is no limit. It
-	// holds a bounded number of them in memory. An error is yielded last.
+	// holds a bounded number of them in memory. An error is yielded last: a *ForgottenError if the next event is no longer
+	// kept.
 	Read(ctx context.Context, ref actors.Ref, after int64, limit int) iter.Seq2[Event, error]
-	// Last returns the newest event of each stream, the zero Event where there is none.
+	// Last returns the newest event of each stream, the zero Event where there is none. Of a stream whose newest event is
+	// no longer kept, the event says nothing but Ref and Sequence.
 	Last(ctx context.Context, refs []actors.Ref) ([]Event, error)
 	// Heads answers many questions about streams at one moment each, in one round trip, in order.
 	Heads(ctx context.Context, checks []Check) ([]Checked, error)
@@ -191,13 +194,17 @@ type Loading struct {
 	Head Head
 	// Snapshot is nil if there is none. A damaged snapshot counts as none.
 	Snapshot *Snapshot
-	// Events after the snapshot and up to Head, as Read yields them. Nothing is read before it is ranged over; it can
-	// be ranged over once. A missing event is a *CorruptError, also at the end.
+	// Origin is the sequence at which the stream begins anew, with the state of an entity that does not exist: 0, unless
+	// it was erased. A Snapshot is newer.
+	Origin int64
+	// Events after the snapshot, or else after Origin, and up to Head, as Read yields them. Nothing is read before it is
+	// ranged over; it can be ranged over once. A missing event is a *CorruptError, also at the end. If events were
+	// forgotten that would be needed, or are while it is ranged over, it is a *ForgottenError.
 	Events iter.Seq2[Event, error]
 }
 
 // Check asks for a stream's head and, if Command is set, whether that command was applied: by its record, or, if
-// After is not negative, by the event that follows After.
+// After is not negative, by the event that follows After, as long as that is kept.
 type Check struct {
 	Ref     actors.Ref
 	Command string
@@ -218,5 +225,7 @@ type Checked struct {
 type Summary struct {
 	ID       string
 	Sequence int64
-	Updated  time.Time
+	// Floor is the sequence up to which events are no longer kept.
+	Floor   int64
+	Updated time.Time
 }

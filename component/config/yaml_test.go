@@ -202,7 +202,7 @@ func TestDescriptions(t *testing.T) {
 			no := false
 			for _, s := range documented(scope) {
 				want = append(want, metadataDescription{
-					Name: shown(s), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
+					Name: s.shown(), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
 					Default: s.Default, Example: s.Example, AllowedValues: s.Allowed,
 				})
 			}
@@ -218,18 +218,11 @@ func documented(scope Scope) []Setting {
 	return slices.DeleteFunc(Settings(scope), func(s Setting) bool { return s.Dapr })
 }
 
-func shown(s Setting) string {
-	if s.Prefix() {
-		return s.Name + "<service>"
-	}
-	return s.Name
-}
-
 func describe(scope Scope) string {
 	var b strings.Builder
 	for _, s := range documented(scope) {
 		fmt.Fprintf(&b, "  - name: %s\n    type: %s\n    required: false\n    description: %q\n    example: %q\n",
-			shown(s), s.Type, s.Meaning, s.Example)
+			s.shown(), s.Type, s.Meaning, s.Example)
 		if s.Default != "" {
 			fmt.Fprintf(&b, "    default: %q\n", s.Default)
 		}
@@ -256,11 +249,11 @@ func TestTable(t *testing.T) {
 		} else {
 			seen[lower] = true
 		}
-		if s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
+		if s.Prefix() != (s.Rest != "") || s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
 			!slices.Contains([]string{"string", "number", "bool", "duration", "bytesize"}, s.Type) {
 			t.Errorf("%s is not complete: %+v", s.Name, s)
 		}
-		if s.Dapr != (s.parse == nil) || s.Dapr && s.Scope&Process != 0 {
+		if !s.Dapr && s.parse == nil || s.Dapr && s.Scope&Process != 0 {
 			t.Errorf("%s: either the sidecar's or ours", s.Name)
 		}
 		if s.Dapr {

@@ -170,7 +170,7 @@ func (j *Journal) keptRecords(ctx context.Context, h *head, ids []string) (map[s
 		if c := h.record(id); c != nil {
 			commands = append(commands, c)
 		} else if h.spilled > 0 && !slices.Contains(missing, id) {
-			keys, missing = append(keys, j.commandKey(h.ref, id)), append(missing, id)
+			keys, missing = append(keys, j.commandKey(h.ref, h.life, id)), append(missing, id)
 		}
 	}
 	items, err := j.get(ctx, keys)

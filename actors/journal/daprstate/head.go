@@ -17,6 +17,8 @@ type head struct {
 	exists  bool
 	at      journal.Head
 	updated time.Time
+	// origin and floor are those of journal.Span. Below cleared, what was forgotten is also out of the store.
+	origin, floor, cleared int64
 	// round is the one in which the stream stands in the feed's list of open streams, 0 if it does not; up to opened its
 	// events were in the feed when it was opened. See feed.
 	round, opened int64
@@ -25,8 +27,11 @@ type head struct {
 	// sealed is how many events are in segments; the others follow here.
 	sealed int64
 	events []event
-	// spilled is how many command records have keys of their own; the others are here.
-	spilled  int64
+	// spilled is how many times command records got keys of their own, under the number of the stream's life, which grows
+	// when it is erased; the others are here.
+	spilled, life int64
+	// remains of earlier lives are still in the store.
+	remains  []remains
 	records  []command
 	snapshot *snapshot
 	effects  []effect
@@ -64,6 +69,9 @@ type effect struct {
 	body            data
 }
 
+// remains are the command records of a life that have keys of their own.
+type remains struct{ life, spilled int64 }
+
 // intent is what a transaction will make of the head, if it is committed.
 type intent struct {
 	transaction string
@@ -86,12 +94,21 @@ func (h *head) encode() []byte {
 	e.number(h.at.Sequence)
 	e.number(h.at.Epoch)
 	e.time(h.updated)
+	e.number(h.origin)
+	e.number(h.floor)
+	e.number(h.cleared)
 	e.number(h.round)
 	e.number(h.opened)
 	e.flag(h.wanted)
 	e.number(h.sealed)
 	e.events(h.events)
 	e.number(h.spilled)
+	e.number(h.life)
+	e.count(len(h.remains))
+	for _, r := range h.remains {
+		e.number(r.life)
+		e.number(r.spilled)
+	}
 	e.count(len(h.records))
 	for i := range h.records {
 		e.command(&h.records[i])
@@ -129,11 +146,15 @@ func decodeHeadBody(body []byte, ref actors.Ref) (*head, error) {
 	h := &head{ref: d.ref(), exists: d.flag()}
 	h.at = journal.Head{Sequence: d.number(), Epoch: d.number()}
 	h.updated = d.time()
+	h.origin, h.floor, h.cleared = d.number(), d.number(), d.number()
 	h.round, h.opened = d.number(), d.number()
 	h.wanted = d.flag()
 	h.sealed = d.number()
 	h.events = d.events()
-	h.spilled = d.number()
+	h.spilled, h.life = d.number(), d.number()
+	for range d.count() {
+		h.remains = append(h.remains, remains{d.number(), d.number()})
+	}
 	for range d.count() {
 		h.records = append(h.records, d.command())
 	}
@@ -228,23 +249,34 @@ func (d *decoder) effect() effect {
 // has to be put before the head is saved.
 func (h *head) seal(j *Journal) []Item {
 	var items []Item
-	for len(h.events) >= segmentEvents {
-		var e encoder
-		e.events(h.events[:segmentEvents])
-		e.fixed(crcOf(e.data))
-		items = append(items, Item{Key: j.segmentKey(h.ref, h.sealed/segmentEvents), Value: e.data})
-		h.events = slices.Clone(h.events[segmentEvents:])
+	for h.at.Sequence-h.sealed >= segmentEvents {
+		n := 0 // some may be forgotten
+		for n < len(h.events) && h.events[n].Sequence <= h.sealed+segmentEvents {
+			n++
+		}
+		if n > 0 {
+			var e encoder
+			e.events(h.events[:n])
+			e.fixed(crcOf(e.data))
+			items = append(items, Item{Key: j.segmentKey(h.ref, h.sealed/segmentEvents), Value: e.data})
+			h.events = slices.Clone(h.events[n:])
+		}
 		h.sealed += segmentEvents
 	}
 	if len(h.records) >= inlineRecords {
+		var names encoder
+		names.count(len(h.records))
 		for i := range h.records {
 			var e encoder
 			e.ref(h.ref)
 			e.command(&h.records[i])
 			e.fixed(crcOf(e.data))
-			items = append(items, Item{Key: j.commandKey(h.ref, h.records[i].id), Value: e.data})
+			items = append(items, Item{Key: j.commandKey(h.ref, h.life, h.records[i].id), Value: e.data})
+			names.text(h.records[i].id)
 		}
-		h.spilled += int64(len(h.records))
+		names.fixed(crcOf(names.data))
+		items = append(items, Item{Key: j.namesKey(h.ref, h.life, h.spilled), Value: names.data})
+		h.spilled++
 		h.records = nil
 	}
 	return items

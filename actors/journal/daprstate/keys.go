@@ -14,7 +14,8 @@ import (
 //	journal                       the journal's id
 //	h/<service>/<id>              the head of a stream
 //	s/<service>/<id>/<n>          its n-th segment, of segmentEvents events
-//	c/<service>/<id>/<command>    a record of a command that the head has no room for any more
+//	c/<service>/<id>/<life>/<command>  a record of a command that the head has no room for any more
+//	r/<service>/<id>/<life>/<n>   the n-th list of such commands
 //	b/<random>                    a part of something big, to which one other record refers
 //	t/<random>                    what became of a transaction over several streams
 //	f                             the end of the feed, and f/<n> its full pages
@@ -24,7 +25,7 @@ import (
 
 // maxNameBytes is how long a service or an id may be in a key, so that the longest key stays below the 255 bytes that some
 // stores allow.
-const maxNameBytes = 80
+const maxNameBytes = 76
 
 // escape makes a part of a key from any text: no two texts have the same. Letters, digits, dot, hyphen and underscore stay,
 // so Dapr's own separator || does not occur. What gets too long is cut, and told apart by a hash.
@@ -57,9 +58,13 @@ func (j *Journal) segmentKey(ref actors.Ref, n int64) string {
 	return j.key("s", escape(ref.Service), escape(ref.ID), fmt.Sprint(n))
 }
 
-func (j *Journal) commandKey(ref actors.Ref, command string) string {
+func (j *Journal) commandKey(ref actors.Ref, life int64, command string) string {
 	sum := sha256.Sum256([]byte(command))
-	return j.key("c", escape(ref.Service), escape(ref.ID), hex.EncodeToString(sum[:16]))
+	return j.key("c", escape(ref.Service), escape(ref.ID), fmt.Sprint(life), hex.EncodeToString(sum[:16]))
+}
+
+func (j *Journal) namesKey(ref actors.Ref, life, n int64) string {
+	return j.key("r", escape(ref.Service), escape(ref.ID), fmt.Sprint(life), fmt.Sprint(n))
 }
 
 func (j *Journal) partKey(name string, part int) string {

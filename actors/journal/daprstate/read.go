@@ -1,6 +1,7 @@
 package daprstate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -114,7 +115,7 @@ const pageOf = 4 * segmentEvents
 // page returns events of a stream after a sequence, at least one if there are any.
 func (j *Journal) page(ctx context.Context, h *head, after int64, limit int) ([]rules.Stored, error) {
 	s := &span{head: h, after: after, last: min(h.at.Sequence, after+int64(min(limit, pageOf)))}
-	if s.after >= s.last {
+	if s.after >= s.last || s.after < h.floor {
 		return nil, nil
 	}
 	if err := j.enter(ctx); err != nil {
@@ -124,10 +125,36 @@ func (j *Journal) page(ctx context.Context, h *head, after int64, limit int) ([]
 	if err := j.readSpans(ctx, []*span{s}); err != nil {
 		return nil, err
 	}
+	if len(s.events) == 0 || s.events[0].Sequence != after+1 {
+		floor, err := j.floorNow(ctx, h.ref)
+		if err != nil || floor > after {
+			return nil, err
+		}
+	}
 	if len(s.events) == 0 {
 		return nil, rules.Missing(h.ref, after+1)
 	}
 	return s.events, nil
+}
+
+// floorNow is up to where events are forgotten by now.
+func (j *Journal) floorNow(ctx context.Context, ref actors.Ref) (int64, error) {
+	h, err := j.viewOf(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	return h.floor, nil
+}
+
+// floorOf is floorNow as a call of its own.
+func (j *Journal) floorOf(ctx context.Context, ref actors.Ref) func() (int64, error) {
+	return func() (int64, error) {
+		if err := j.enter(ctx); err != nil {
+			return 0, err
+		}
+		defer j.leave()
+		return j.floorNow(ctx, ref)
+	}
 }
 
 // Read implements journal.Reader.
@@ -146,7 +173,7 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 			}
 		}
 		return j.page(ctx, h, after, limit)
-	})
+	}, j.floorOf(ctx, ref))
 }
 
 // Load implements journal.Reader. The head has the newest events and a small snapshot with it, so most entities are loaded
@@ -163,7 +190,7 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 		if h, err = j.viewOf(ctx, ref); err != nil {
 			return l, fmt.Errorf("load %s: %w", ref, err)
 		}
-		l.Head = h.at
+		l.Head, l.Origin = h.at, h.origin
 		if h.snapshot == nil {
 			break
 		}
@@ -175,18 +202,18 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 		}
 		s := journal.Snapshot{Sequence: h.snapshot.sequence, Payload: h.snapshot.payload}
 		s.Payload.Data = h.snapshot.data.inline
-		if s.Checksum(ref) == h.snapshot.sum {
+		if s.Checksum(ref) == h.snapshot.sum && s.Sequence > h.origin && s.Sequence <= h.at.Sequence {
 			l.Snapshot = &s
 		}
 		break
 	}
-	after := int64(0)
+	after := l.Origin
 	if l.Snapshot != nil {
 		after = l.Snapshot.Sequence
 	}
 	pages := rules.Pages(ref, after, int(h.at.Sequence-after), func(after int64, limit int) ([]rules.Stored, error) {
 		return j.page(ctx, h, after, limit)
-	})
+	}, j.floorOf(ctx, ref))
 	l.Events = rules.Dense(ref, after, h.at.Sequence, pages)
 	return l, nil
 }
@@ -203,7 +230,7 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 	}
 	var spans []*span
 	for _, h := range heads {
-		if h.at.Sequence > 0 {
+		if h.at.Sequence > h.floor {
 			spans = append(spans, &span{head: h, after: h.at.Sequence - 1, last: h.at.Sequence})
 		}
 	}
@@ -212,13 +239,26 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 	}
 	last := make([]journal.Event, len(refs))
 	for i, h := range heads {
-		if h.at.Sequence == 0 {
+		if h.at.Sequence == h.floor {
+			if h.floor > 0 {
+				last[i] = journal.Event{Ref: h.ref, Sequence: h.floor}
+			}
 			continue
 		}
 		s := spans[0]
 		spans = spans[1:]
+		if len(s.events) == 0 && s.cut { // all of them together were too much
+			s = &span{head: h, after: h.at.Sequence - 1, last: h.at.Sequence}
+			if err := j.readSpans(ctx, []*span{s}); err != nil {
+				return nil, fmt.Errorf("read the last events: %w", err)
+			}
+		}
 		if len(s.events) == 0 {
-			return nil, rules.Missing(h.ref, h.at.Sequence)
+			if floor, err := j.floorNow(ctx, h.ref); err != nil || floor < h.at.Sequence {
+				return nil, cmp.Or(err, rules.Missing(h.ref, h.at.Sequence))
+			}
+			last[i] = journal.Event{Ref: h.ref, Sequence: h.at.Sequence}
+			continue
 		}
 		e := &s.events[0]
 		if err := rules.Intact(&e.Event, h.ref, h.at.Sequence, e.Sum); err != nil {
@@ -277,7 +317,7 @@ func (j *Journal) check(ctx context.Context, h *head, records map[string]*journa
 		d.Applied, d.Record, d.LastSequence = true, &kept, r.Sequence
 		return d, nil
 	}
-	if c.After < 0 {
+	if c.After < h.floor {
 		return d, nil
 	}
 	for at := c.After; at < h.at.Sequence; {
@@ -325,6 +365,10 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) ([
 		return nil, err
 	}
 	defer j.leave()
+	return j.list(ctx, service, after, limit)
+}
+
+func (j *Journal) list(ctx context.Context, service, after string, limit int) ([]journal.Summary, error) {
 	prefix := streamKey(actors.Ref{Service: service})
 	var list []journal.Summary
 	err := j.streams.scan(ctx, prefix, prefix+after, func(entries []entry) (bool, error) {
@@ -343,7 +387,7 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) ([
 			}
 			for _, h := range heads {
 				if h.exists { // it is listed before it is made
-					list = append(list, journal.Summary{ID: h.ref.ID, Sequence: h.at.Sequence, Updated: h.updated})
+					list = append(list, journal.Summary{ID: h.ref.ID, Sequence: h.at.Sequence, Floor: h.floor, Updated: h.updated})
 				}
 			}
 			entries = entries[n:]

@@ -127,16 +127,17 @@ func (t *tailing) go_(ctx context.Context, runs []run, number int64, after journ
 	for _, p := range pieces {
 		if !p.foreign {
 			p.head, heads = heads[0], heads[1:]
+			p.after = min(max(p.after, p.head.floor), max(p.after, p.last)) // what is forgotten does not come
 			spans = append(spans, &p.span)
 		}
 	}
 	if err := t.j.readSpans(ctx, spans); err != nil {
 		return nil, after, err
 	}
-	return t.collect(pieces, after)
+	return t.collect(ctx, pieces, after)
 }
 
-func (t *tailing) collect(pieces []*piece, position journal.Position) ([]journal.Event, journal.Position, error) {
+func (t *tailing) collect(ctx context.Context, pieces []*piece, position journal.Position) ([]journal.Event, journal.Position, error) {
 	var events []journal.Event
 	for _, p := range pieces {
 		at := func(sequence int64) journal.Position {
@@ -146,6 +147,9 @@ func (t *tailing) collect(pieces []*piece, position journal.Position) ([]journal
 			position = at(p.last)
 			continue
 		}
+		if p.after > p.run.after {
+			position = at(p.after)
+		}
 		have := map[int64]*rules.Stored{}
 		for i := range p.events {
 			have[p.events[i].Sequence] = &p.events[i]
@@ -153,6 +157,14 @@ func (t *tailing) collect(pieces []*piece, position journal.Position) ([]journal
 		for sequence := p.after + 1; sequence <= p.last; sequence++ {
 			e := have[sequence]
 			if e == nil {
+				floor, err := t.j.floorNow(ctx, p.run.ref)
+				if err != nil {
+					return events, position, err
+				}
+				if floor >= sequence { // since the head was read
+					position = at(sequence)
+					continue
+				}
 				return events, at(sequence), rules.Missing(p.run.ref, sequence)
 			}
 			if err := rules.Intact(&e.Event, p.run.ref, sequence, e.Sum); err != nil {

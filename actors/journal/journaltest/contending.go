@@ -352,7 +352,7 @@ func (s *suite) close(t *testing.T) {
 	}
 }
 
-// newerCalls are the calls of the outbox, of the order over all streams and of cells.
+// newerCalls are the calls of the outbox, of the order over all streams, of cells and of the keeper.
 func newerCalls(ctx context.Context, j journal.Journal) map[string]func() error {
 	return map[string]func() error{
 		"enqueue":  func() error { return j.Enqueue(ctx, cart("a"), []actors.Effect{kept("1")}) },
@@ -367,5 +367,13 @@ func newerCalls(ctx context.Context, j journal.Journal) map[string]func() error 
 		"put":      func() error { _, err := j.Put(ctx, journal.Cell{Key: "k"}); return err },
 		"put each": func() error { _, err := j.PutEach(ctx, []journal.Cell{{Key: "k"}}); return err },
 		"remove":   func() error { return j.Remove(ctx, "k", 1) },
+		"services": func() error { _, err := j.Services(ctx); return err },
+		"records":  func() error { _, err := j.Records(ctx, cart("a"), "", 0); return err },
+		"span":     func() error { _, err := j.Span(ctx, cart("a")); return err },
+		"forget":   func() error { return j.Forget(ctx, cart("a"), 1, true) },
+		"erase":    func() error { return j.Erase(ctx, cart("a")) },
+		"restore": func() error {
+			return j.Restore(ctx, journal.Restored{Ref: cart("a"), Span: journal.Span{Updated: time.Now()}})
+		},
 	}
 }

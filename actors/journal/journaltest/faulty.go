@@ -42,12 +42,19 @@ const (
 	CallPut
 	CallPutEach
 	CallRemove
+	CallServices
+	CallRecords
+	CallSpan
+	CallForget
+	CallErase
+	CallRestore
 	calls
 )
 
 func (c Call) String() string {
 	return [...]string{"append", "fence", "load", "read", "heads", "last", "list", "enqueue", "due", "settle", "parked",
-		"release", "discard", "tail", "cell", "cells", "put", "put each", "remove"}[c]
+		"release", "discard", "tail", "cell", "cells", "put", "put each", "remove",
+		"services", "records", "span", "forget", "erase", "restore"}[c]
 }
 
 // Fault is what happens to a call.

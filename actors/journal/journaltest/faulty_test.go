@@ -224,6 +224,15 @@ func TestFaultsOfKeeping(t *testing.T) {
 		{CallRemove, actors.Ref{},
 			func(ctx context.Context, j journal.Journal) error { return j.Remove(ctx, "there", 1) },
 			func(t *testing.T, j journal.Journal) bool { return cellOf(t, j, "there").Version == 0 }},
+		{CallForget, cart("s"),
+			func(ctx context.Context, j journal.Journal) error { return j.Forget(ctx, cart("s"), 1, true) },
+			func(t *testing.T, j journal.Journal) bool { return spanOf(t, j, cart("s")).Floor == 1 }},
+		{CallErase, cart("s"),
+			func(ctx context.Context, j journal.Journal) error { return j.Erase(ctx, cart("s")) },
+			func(t *testing.T, j journal.Journal) bool { return spanOf(t, j, cart("s")).Origin == 2 }},
+		{CallRestore, a,
+			func(ctx context.Context, j journal.Journal) error { return j.Restore(ctx, old(a, 1, 7)) },
+			func(t *testing.T, j journal.Journal) bool { return spanOf(t, j, a).Sequence == 7 }},
 	} {
 		for fault, takes := range map[Fault]bool{Slow: true, Lost: false, LostReply: true, Late: true, Refuse: false} {
 			t.Run(fmt.Sprint(test.call, " ", fault), func(t *testing.T) {
@@ -233,6 +242,7 @@ func TestFaultsOfKeeping(t *testing.T) {
 				enqueue(t, j, cart("b"), kept("p"))
 				settle(t, j, parked("p"))
 				put(t, j, "there", "", 0)
+				must(t, j, add(cart("s"), 0, "1", "x", "y"))
 				j.Disturb(Disturbance{Call: test.call, Fault: fault, Ref: test.ref})
 				if err := test.do(t.Context(), j); errors.Is(err, ErrInjected) == (fault == Slow) {
 					t.Errorf("error %v", err)
@@ -254,7 +264,7 @@ func TestFaultsOfLooking(t *testing.T) {
 	j := NewFaulty(memory.Open())
 	must(t, j, add(cart("a"), 0, "1", "x"))
 	calls := newerCalls(t.Context(), j)
-	for _, call := range []Call{CallDue, CallParked, CallTail, CallCell, CallCells} {
+	for _, call := range []Call{CallDue, CallParked, CallTail, CallCell, CallCells, CallServices, CallRecords, CallSpan} {
 		for _, fault := range []Fault{Lost, LostReply} {
 			j.Disturb(Disturbance{Call: call, Fault: fault})
 			if err := calls[call.String()](); !errors.Is(err, ErrInjected) {

@@ -32,8 +32,10 @@ type Journal struct {
 // stream is guarded by the journal's lock. What its slices and maps hold is never changed once it is in.
 type stream struct {
 	head     journal.Head
+	origin   int64
+	floor    int64
 	updated  time.Time
-	events   []*stored
+	events   []*stored // after floor
 	snapshot *snapshot
 	records  map[string]*journal.Record
 }
@@ -111,13 +113,8 @@ func (j *Journal) apply(a *journal.Append, now time.Time) {
 	s.updated = now
 	for _, e := range a.Events {
 		s.head.Sequence++
-		j.position++
 		e.Ref, e.Sequence, e.Command, e.Time = a.Ref, s.head.Sequence, a.Command, now
-		e.Position = journal.Position{Ordinal: j.position}
-		e.Payload.Data = slices.Clone(e.Payload.Data)
-		kept := &stored{e, e.Checksum()}
-		s.events = append(s.events, kept)
-		j.order = append(j.order, kept)
+		j.add(s, e)
 	}
 	if a.Record != nil {
 		s.records[a.Command] = &journal.Record{
@@ -129,6 +126,16 @@ func (j *Journal) apply(a *journal.Append, now time.Time) {
 		snap.Payload.Data = slices.Clone(snap.Payload.Data)
 		s.snapshot = &snapshot{snap, snap.Checksum(a.Ref)}
 	}
+}
+
+// add an event, which has everything but its position, to a stream.
+func (j *Journal) add(s *stream, e journal.Event) {
+	j.position++
+	e.Position = journal.Position{Ordinal: j.position}
+	e.Payload.Data = slices.Clone(e.Payload.Data)
+	kept := &stored{e, e.Checksum()}
+	s.events = append(s.events, kept)
+	j.order = append(j.order, kept)
 }
 
 func (j *Journal) stream(ref actors.Ref) *stream {
@@ -162,11 +169,11 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 	if err != nil {
 		return journal.Loading{}, err
 	}
-	l := journal.Loading{Head: s.head}
-	after := int64(0)
-	if p := s.snapshot; p != nil && p.sum == p.Checksum(ref) {
-		l.Snapshot = &journal.Snapshot{Sequence: p.Sequence, Payload: p.Payload}
-		after = p.Sequence
+	l := journal.Loading{Head: s.head, Origin: s.origin}
+	after := s.origin
+	if n := s.snapshotAt(ref); n > after {
+		l.Snapshot = &journal.Snapshot{Sequence: n, Payload: s.snapshot.Payload}
+		after = n
 	}
 	l.Events = rules.Dense(ref, after, l.Head.Sequence, j.Read(ctx, ref, after, int(l.Head.Sequence-after)))
 	return l, nil
@@ -180,6 +187,11 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 			yield(journal.Event{}, err)
 			return
 		}
+		after := max(after, 0)
+		if after < s.floor {
+			yield(journal.Event{}, &journal.ForgottenError{Ref: ref, Floor: s.floor})
+			return
+		}
 		first, _ := slices.BinarySearchFunc(s.events, after+1, func(e *stored, sequence int64) int {
 			return cmp.Compare(e.Sequence, sequence)
 		})
@@ -187,7 +199,7 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 		if limit > 0 && limit < len(events) {
 			events = events[:limit]
 		}
-		next := max(after, 0)
+		next := after
 		for i := range events {
 			next++
 			e := events[i]
@@ -236,6 +248,8 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 				return nil, err
 			}
 			last[i] = e.Event
+		} else if s.head.Sequence > 0 {
+			last[i] = journal.Event{Ref: ref, Sequence: s.head.Sequence}
 		}
 	}
 	return last, nil
@@ -270,11 +284,11 @@ func (s *stream) check(c journal.Check) journal.Checked {
 		d.Applied, d.Record, d.LastSequence = true, &kept, r.Sequence
 		return d
 	}
-	if c.After < 0 {
+	if c.After < s.floor {
 		return d
 	}
-	for n := c.After; n < int64(len(s.events)) && s.events[n].Command == c.Command; n++ {
-		d.Applied, d.LastSequence = true, n+1
+	for n := c.After - s.floor; n < int64(len(s.events)) && s.events[n].Command == c.Command; n++ {
+		d.Applied, d.LastSequence = true, s.floor+n+1
 	}
 	return d
 }
@@ -292,7 +306,7 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) ([
 	var list []journal.Summary
 	for ref, s := range j.streams {
 		if ref.Service == service && ref.ID > after {
-			list = append(list, journal.Summary{ID: ref.ID, Sequence: s.head.Sequence, Updated: s.updated})
+			list = append(list, journal.Summary{ID: ref.ID, Sequence: s.head.Sequence, Floor: s.floor, Updated: s.updated})
 		}
 	}
 	slices.SortFunc(list, func(a, b journal.Summary) int { return cmp.Compare(a.ID, b.ID) })

@@ -18,7 +18,7 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-const newest = 3
+const newest = 4
 
 // sql fills in the schema and the bytes of a page.
 func (j *Journal) sql(text string) string {

@@ -31,7 +31,7 @@ func TestPlans(t *testing.T) {
 	reads := len(statements)
 	statements = append(statements,
 		appendSQL, appendEffectsSQL, moveSQL, moveKeptSQL, fenceSQL, enqueueSQL, settleSQL, releaseSQL, discardSQL, putSQL, putEachSQL,
-		removeSQL, putDeltasSQL, trimDeltasSQL)
+		removeSQL, putDeltasSQL, trimDeltasSQL, forgetSQL, eraseRecordsSQL, eraseSQL, eraseEffectsSQL, restoreSQL)
 	uses := map[string]bool{}
 	for n, text := range statements {
 		forbidden := []string{"Seq Scan", "Bitmap", "Parallel"}

@@ -30,6 +30,7 @@ type Journal struct {
 	due, parked, tail, blocked    *sql.Stmt
 	cell, cells                   *sql.Stmt
 	deltas, lastDeltas, ring      *sql.Stmt
+	services, records, kept, left *sql.Stmt
 
 	unlucky sync.Mutex // see patience
 
@@ -91,6 +92,7 @@ func (j *Journal) queries() []prepared {
 		{&j.due, dueSQL}, {&j.parked, parkedSQL}, {&j.tail, tailSQL}, {&j.blocked, blockedSQL},
 		{&j.cell, cellSQL}, {&j.cells, cellsSQL},
 		{&j.deltas, deltasSQL}, {&j.lastDeltas, lastDeltasSQL}, {&j.ring, ringSQL},
+		{&j.services, servicesSQL}, {&j.records, recordsSQL}, {&j.kept, keptSQL}, {&j.left, leftSQL},
 	}
 }
 

@@ -57,25 +57,27 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 	}
 	defer j.running.RUnlock()
 	var l journal.Loading
-	after := int64(0)
 	err := rows(ctx, j.load, func(r *sql.Rows) (bool, error) {
 		var sequence, sum sql.NullInt64
 		var typeURL, contentType sql.NullString
 		var data []byte
-		if err := r.Scan(&l.Head.Sequence, &l.Head.Epoch, &sequence, &sum, &typeURL, &contentType, &data); err != nil {
+		if err := r.Scan(&l.Head.Sequence, &l.Head.Epoch, &l.Origin, &sequence, &sum, &typeURL, &contentType, &data); err != nil {
 			return false, err
 		}
 		s := &journal.Snapshot{Sequence: sequence.Int64, Payload: actors.Payload{
 			TypeURL: typeURL.String, ContentType: contentType.String, Data: data,
 		}}
-		if sequence.Valid && int64(s.Checksum(ref)) == sum.Int64 && s.Sequence <= l.Head.Sequence {
+		if sequence.Valid && int64(s.Checksum(ref)) == sum.Int64 && s.Sequence > l.Origin && s.Sequence <= l.Head.Sequence {
 			l.Snapshot = s
-			after = s.Sequence
 		}
 		return false, nil
 	}, ref.Service, ref.ID)
 	if err != nil {
 		return journal.Loading{}, fmt.Errorf("load %s: %w", ref, err)
+	}
+	after := l.Origin
+	if l.Snapshot != nil {
+		after = l.Snapshot.Sequence
 	}
 	l.Events = rules.Dense(ref, after, l.Head.Sequence, j.Read(ctx, ref, after, int(l.Head.Sequence-after)))
 	return l, nil
@@ -95,6 +97,9 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 			return true, err
 		}, ref.Service, ref.ID, after, limit)
 		return page, err
+	}, func() (int64, error) {
+		span, err := j.Span(ctx, ref)
+		return span.Floor, err
 	})
 }
 
@@ -130,13 +135,17 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 	}
 	last := make([]journal.Event, len(refs))
 	err := rows(ctx, j.last, func(r *sql.Rows) (bool, error) {
-		var n, head int64
+		var n, head, floor int64
 		var missing bool
 		var e rules.Stored
-		if err := scan(r, &e, &n, &head, &missing); err != nil {
+		if err := scan(r, &e, &n, &head, &floor, &missing); err != nil {
 			return false, err
 		}
 		e.Ref = refs[n-1]
+		if floor == head {
+			last[n-1] = journal.Event{Ref: e.Ref, Sequence: head}
+			return true, nil
+		}
 		if missing {
 			return false, rules.Missing(e.Ref, head)
 		}
@@ -213,7 +222,7 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) ([
 	err := rows(ctx, j.list, func(r *sql.Rows) (bool, error) {
 		var s journal.Summary
 		var micros int64
-		err := r.Scan(&s.ID, &s.Sequence, &micros)
+		err := r.Scan(&s.ID, &s.Sequence, &s.Floor, &micros)
 		s.Updated = time.UnixMicro(micros).UTC()
 		list = append(list, s)
 		return true, err

@@ -131,7 +131,7 @@ const eventColumns = `e.sequence, e.pos, e.xid::text::int8, (extract(epoch FROM 
   e.name, e.type_url, e.content_type, e.command, e.data, e.context`
 
 const lastSQL = `
-SELECT q.n, h.sequence, e.stream IS NULL, ` + eventColumns + `
+SELECT q.n, h.sequence, h.floor, e.stream IS NULL, ` + eventColumns + `
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS q(service, id, n)
 JOIN {schema}.streams h USING (service, id)
 LEFT JOIN {schema}.events e ON e.stream = h.stream AND e.sequence = h.sequence
@@ -149,10 +149,10 @@ SELECT ` + eventColumns + ` FROM (
 WHERE e.before < {page} ORDER BY e.sequence`
 
 const loadSQL = `
-SELECT h.sequence, h.epoch, s.sequence, s.checksum, s.type_url, s.content_type, s.data
+SELECT h.sequence, h.epoch, h.origin, s.sequence, s.checksum, s.type_url, s.content_type, s.data
 FROM {schema}.streams h LEFT JOIN {schema}.snapshots s ON s.stream = h.stream
 WHERE h.service = $1 AND h.id = $2`
 
 const listSQL = `
-SELECT id, sequence, (extract(epoch FROM updated) * 1000000)::int8 FROM {schema}.streams
+SELECT id, sequence, floor, (extract(epoch FROM updated) * 1000000)::int8 FROM {schema}.streams
 WHERE service = $1 AND id > $2 ORDER BY id LIMIT $3`

@@ -43,14 +43,14 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("id %s, %v", id, err)
 		}
 		var version string
-		if err := db.QueryRow("SELECT value FROM " + schema + ".meta WHERE key = 'version'").Scan(&version); err != nil || version != "3" {
+		if err := db.QueryRow("SELECT value FROM " + schema + ".meta WHERE key = 'version'").Scan(&version); err != nil || version != "4" {
 			t.Errorf("version %s, %v", version, err)
 		}
 		l, err := j.Load(t.Context(), old)
 		if err != nil || l.Head.Sequence != 1+round {
 			t.Fatalf("%+v, %v", l.Head, err)
 		}
-		for e, err := range l.Events {
+		for e, err := range j.Read(t.Context(), old, round, 0) {
 			if err != nil || e.Command != fmt.Sprint(e.Sequence) {
 				t.Errorf("%+v, %v", e, err)
 			}
@@ -62,6 +62,12 @@ func TestUpgrade(t *testing.T) {
 		}
 		if ids := due(t, j); len(ids) != 1 || ids[0] != "e1" {
 			t.Errorf("effects %v", ids)
+		}
+		if span, err := j.Span(t.Context(), old); err != nil || span.Origin != 0 || span.Floor != round {
+			t.Errorf("span %+v, %v", span, err)
+		}
+		if err := j.Forget(t.Context(), old, 1, true); err != nil {
+			t.Error(err)
 		}
 		if err := j.Close(); err != nil {
 			t.Fatal(err)

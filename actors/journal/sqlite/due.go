@@ -28,7 +28,8 @@ const (
 )
 
 // questions are asked so often that they are kept prepared.
-var questions = []string{selectAtOnce, selectTimed, selectFront, selectBehind, selectParked, selectLast, selectTail, selectCells}
+var questions = []string{selectAtOnce, selectTimed, selectFront, selectBehind, selectParked, selectEnds, selectTail, selectCells,
+	selectServices, selectRecords}
 
 // stored is an effect as it is read.
 type stored struct {

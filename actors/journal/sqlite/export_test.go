@@ -13,7 +13,7 @@ var Queries = map[string]string{
 	selectFront:  "SEARCH e USING INTEGER PRIMARY KEY",
 	selectBehind: "effects_in_order",
 	selectParked: "effects_parked",
-	selectLast:   "SEARCH events",
+	selectEnds:   "SEARCH events",
 	selectTail:   "SEARCH e USING INTEGER PRIMARY KEY",
 	selectCell:   "SEARCH cells",
 	selectCells:  "SEARCH cells",

@@ -47,9 +47,9 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 	var typeURL, contentType sql.NullString
 	var data []byte
 	err := j.read.QueryRowContext(ctx, `
-		SELECT h.sequence, h.epoch, s.sequence, s.type_url, s.content_type, s.data, s.checksum
+		SELECT h.sequence, h.epoch, h.origin, s.sequence, s.type_url, s.content_type, s.data, s.checksum
 		FROM streams h LEFT JOIN snapshots s USING (stream) WHERE h.service = ? AND h.id = ?`, ref.Service, ref.ID).
-		Scan(&l.Head.Sequence, &l.Head.Epoch, &sequence, &typeURL, &contentType, &data, &sum)
+		Scan(&l.Head.Sequence, &l.Head.Epoch, &l.Origin, &sequence, &typeURL, &contentType, &data, &sum)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return journal.Loading{}, fmt.Errorf("load %s: %w", ref, cmp.Or(ctx.Err(), err))
 	}
@@ -57,11 +57,11 @@ func (j *Journal) Load(ctx context.Context, ref actors.Ref) (journal.Loading, er
 		s := &journal.Snapshot{Sequence: sequence.Int64, Payload: actors.Payload{
 			TypeURL: typeURL.String, ContentType: contentType.String, Data: data,
 		}}
-		if int64(s.Checksum(ref)) == sum.Int64 && s.Sequence <= l.Head.Sequence {
+		if int64(s.Checksum(ref)) == sum.Int64 && s.Sequence > l.Origin && s.Sequence <= l.Head.Sequence {
 			l.Snapshot = s
 		}
 	}
-	after := int64(0)
+	after := l.Origin
 	if l.Snapshot != nil {
 		after = l.Snapshot.Sequence
 	}
@@ -78,6 +78,9 @@ func (j *Journal) Read(ctx context.Context, ref actors.Ref, after int64, limit i
 		defer j.running.RUnlock()
 		page, err := j.page(ctx, ref, after, limit)
 		return page, cmp.Or(ctx.Err(), err)
+	}, func() (int64, error) {
+		span, err := j.Span(ctx, ref)
+		return span.Floor, err
 	})
 }
 
@@ -140,12 +143,16 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 	last := make([]journal.Event, len(refs))
 	err := j.snapshot(ctx, func(tx *sql.Tx) error {
 		for i, ref := range refs {
-			var head int64
-			row := tx.QueryRowContext(ctx, "SELECT sequence FROM streams WHERE service = ? AND id = ?", ref.Service, ref.ID)
-			if err := row.Scan(&head); errors.Is(err, sql.ErrNoRows) || err == nil && head == 0 {
+			var head, floor int64
+			row := tx.QueryRowContext(ctx, "SELECT sequence, floor FROM streams WHERE service = ? AND id = ?", ref.Service, ref.ID)
+			if err := row.Scan(&head, &floor); errors.Is(err, sql.ErrNoRows) || err == nil && head == 0 {
 				continue
 			} else if err != nil {
 				return err
+			}
+			if floor == head {
+				last[i] = journal.Event{Ref: ref, Sequence: head}
+				continue
 			}
 			e, err := scan(tx.QueryRowContext(ctx, `
 				SELECT `+eventColumns+` FROM streams h JOIN events e USING (stream, sequence)
@@ -241,7 +248,7 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) (l
 		}
 	}()
 	rows, err := j.read.QueryContext(ctx,
-		"SELECT id, sequence, updated FROM streams WHERE service = ? AND id > ? ORDER BY id LIMIT ?", service, after, limit)
+		"SELECT id, sequence, floor, updated FROM streams WHERE service = ? AND id > ? ORDER BY id LIMIT ?", service, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +256,7 @@ func (j *Journal) List(ctx context.Context, service, after string, limit int) (l
 	for rows.Next() {
 		var s journal.Summary
 		var micros int64
-		if err := rows.Scan(&s.ID, &s.Sequence, &micros); err != nil {
+		if err := rows.Scan(&s.ID, &s.Sequence, &s.Floor, &micros); err != nil {
 			return nil, err
 		}
 		s.Updated = time.UnixMicro(micros).UTC()

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	selectLast = "SELECT max(position) FROM events"
+	// Where many events were forgotten, there is no need to look for them.
+	selectEnds = "SELECT (SELECT min(position) FROM events WHERE position > ?), (SELECT max(position) FROM events)"
 	selectTail = "SELECT " + eventColumns + `, h.service, h.id FROM events e CROSS JOIN streams h ON h.stream = e.stream
 		WHERE e.position > ? AND e.position <= ? AND h.service IN (SELECT value FROM json_each(?)) ORDER BY e.position LIMIT ?`
 )
@@ -31,12 +32,12 @@ func (j *Journal) Tail(ctx context.Context, services []string, after journal.Pos
 	var events []journal.Event
 	position := after
 	err = j.snapshot(ctx, func(tx *sql.Tx) error {
-		var last sql.NullInt64
-		row := tx.StmtContext(ctx, j.questions[selectLast]).QueryRowContext(ctx)
-		if err := row.Scan(&last); err != nil || last.Int64 <= after.Ordinal {
+		var next, last sql.NullInt64
+		row := tx.StmtContext(ctx, j.questions[selectEnds]).QueryRowContext(ctx, after.Ordinal)
+		if err := row.Scan(&next, &last); err != nil || !next.Valid {
 			return err
 		}
-		position.Ordinal = min(last.Int64, after.Ordinal+rules.Looks)
+		position.Ordinal = min(last.Int64, next.Int64-1+rules.Looks)
 		size := 0
 		return j.each(ctx, tx, selectTail, []any{after.Ordinal, position.Ordinal, string(names), limit}, func(rows *sql.Rows) error {
 			e, err := scanTail(rows)

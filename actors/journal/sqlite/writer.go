@@ -13,13 +13,16 @@ import (
 const application = 0x456e7431
 
 // migrations take the file from one version (PRAGMA user_version) to the next. They are never changed once released.
-var migrations = []string{schema1, schema2}
+var migrations = []string{schema1, schema2, schema3}
 
 //go:embed schema1.sql
 var schema1 string
 
 //go:embed schema2.sql
 var schema2 string
+
+//go:embed schema3.sql
+var schema3 string
 
 // writer is the one connection that writes, with its statements.
 type writer struct {

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -25,9 +26,10 @@ const (
 const Looks = 4096
 
 // Pages reads a stream page by page, so that a slow reader holds neither a connection nor a transaction, and checks
-// every event. Fetch returns up to limit events after a sequence; it may return fewer, but none only at the end.
+// every event. Fetch returns up to limit events after a sequence; it may return fewer, but none only at the end. Where the
+// next one is not there, floor says up to which sequence events are no longer kept by now.
 func Pages(
-	ref actors.Ref, after int64, limit int, fetch func(after int64, limit int) ([]Stored, error),
+	ref actors.Ref, after int64, limit int, fetch func(after int64, limit int) ([]Stored, error), floor func() (int64, error),
 ) iter.Seq2[journal.Event, error] {
 	return func(yield func(journal.Event, error) bool) {
 		at := max(after, 0)
@@ -38,6 +40,13 @@ func Pages(
 				n = min(n, left)
 			}
 			page, err := fetch(at, n)
+			if err == nil && (len(page) == 0 || page[0].Sequence > at+1) {
+				err = forgotten(ref, at, floor)
+			}
+			if _, ok := errors.AsType[*journal.ForgottenError](err); ok {
+				yield(journal.Event{}, err)
+				return
+			}
 			if err != nil {
 				yield(journal.Event{}, fmt.Errorf("read %s after %d: %w", ref, at, err))
 				return
@@ -59,6 +68,14 @@ func Pages(
 			}
 		}
 	}
+}
+
+func forgotten(ref actors.Ref, at int64, floor func() (int64, error)) error {
+	f, err := floor()
+	if err == nil && f > at {
+		err = &journal.ForgottenError{Ref: ref, Floor: f}
+	}
+	return err
 }
 
 // origin is the stored form of journal.Context.
