@@ -93,3 +93,20 @@ func TestKeySpaces(t *testing.T) {
 		}
 	}
 }
+
+// What was understood is understood again as it is written then.
+func FuzzRetention(f *testing.F) {
+	for _, seed := range []string{"", "off", "count=10", "age=720h", "count=10,age=1h30m", " count=1 , age=1s", "count=1,", "age=9999999h", "=,=", "count=-1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		var c, again Config
+		if err := parseRetention(&c, "a", value); err != nil {
+			return
+		}
+		r := c.Retention[0]
+		if err := parseRetention(&again, "a", r.String()); err != nil || again.Retention[0] != r || r.Count < 0 || r.Age < 0 {
+			t.Errorf("%q: %+v, %v", value, r, err)
+		}
+	})
+}
