@@ -48,6 +48,12 @@ func (s *sidecar) Shutdown(context.Context, *runtime.ShutdownRequest) (*emptypb.
 // start serves the sidecar on a port of its own, and returns a client of it.
 func (s *sidecar) start(t *testing.T, config Config) *Client {
 	t.Helper()
+	return serveOn(t, s, config)
+}
+
+// serveOn does so with any.
+func serveOn(t *testing.T, s runtime.DaprServer, config Config) *Client {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
