@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,11 +75,10 @@ type export struct {
 	digest   string
 }
 
-// cursor of a consumer.
+// cursor of a consumer, or one of several.
 type cursor struct {
-	key   string
-	value placedValue
-	at    journal.Position
+	cursorLine
+	at journal.Position
 }
 
 func (e *export) run(ctx context.Context, to io.Writer, rest *Rest) error {
@@ -169,7 +169,7 @@ func (e *export) events(ctx context.Context, rest *Rest) error {
 	}
 	// What stands before the place where it goes on cannot be placed any more. Its consumer begins anew, and misses nothing.
 	for len(e.cursors) > 0 && e.at != (journal.Position{}) && e.cursors[0].at.Compare(e.at) < 0 {
-		e.unplaced, e.cursors = append(e.unplaced, e.cursors[0].key), e.cursors[1:]
+		e.unplaced, e.cursors = append(e.unplaced, e.cursors[0].Key), e.cursors[1:]
 	}
 	for {
 		if err := e.toEnd(ctx); err != nil {
@@ -303,19 +303,25 @@ func (e *export) tail(ctx context.Context, services []string, at journal.Positio
 	}
 }
 
+// findCursors finds all positions of consumers that are not written.
 func (e *export) findCursors(ctx context.Context, written map[string]bool) error {
-	for after := ""; ; {
-		page, err := e.From.Cells(ctx, cursorPrefix, after, 0)
-		if err != nil {
-			return err
+	for _, f := range fates {
+		if f.fate != cursored {
+			continue
 		}
-		if len(page) == 0 {
-			break
-		}
-		for _, c := range page {
-			after = c.Key
-			if value, at, ok := parsePlaced(c.Value); ok && !written[c.Key] {
-				e.cursors = append(e.cursors, cursor{c.Key, value.without(), at})
+		for after := ""; ; {
+			page, err := e.From.Cells(ctx, f.prefix, after, 0)
+			if err != nil {
+				return err
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, c := range page {
+				after = c.Key
+				if err := e.addCursors(c, written); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -323,10 +329,30 @@ func (e *export) findCursors(ctx context.Context, written map[string]bool) error
 	return nil
 }
 
+func (e *export) addCursors(c journal.Cell, written map[string]bool) error {
+	value, err := document(c.Value)
+	if err != nil {
+		e.leftOut[word(c.Key)]++
+		return nil //nolint:nilerr // it is said at the end
+	}
+	found := places(value, nil)
+	without, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		l := cursorLine{line{kindCursor}, c.Key, p.path, without}
+		if !written[l.name()] {
+			e.cursors = append(e.cursors, cursor{l, p.at})
+		}
+	}
+	return nil
+}
+
 func (e *export) cursor() error {
 	c := e.cursors[0]
 	e.cursors = e.cursors[1:]
-	return e.w.write(kindCursor, &cursorLine{line{kindCursor}, c.key, c.value})
+	return e.w.write(kindCursor, &c.cursorLine)
 }
 
 // forgetTries is how often a stream is looked at anew because events were forgotten meanwhile.
