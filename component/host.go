@@ -132,14 +132,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if h.kin, err = h.newKin(c.incarnation); err != nil {
 		return nil, err
 	}
-	h.actors, err = actorhost.New(actorhost.Config{
-		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine, Replicated: h.router,
-		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
-		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
-		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
-		Finish:  h.router.Finish,
-		Observe: c.metrics.ActorStream, Log: c.log,
-	})
+	h.actors, err = h.newActorHost(c)
 	return h, err
 }
 

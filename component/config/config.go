@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"reflect"
 	"time"
 )
@@ -54,6 +55,11 @@ type Config struct {
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string
 	GatewayOrigins string
+
+	// AppPort is the address of the app channel, empty if the sidecar is dialled. Upstream is nil if there is no app behind it.
+	AppPort     string
+	Upstream    *url.URL
+	AppAPIToken Secret
 
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string
@@ -133,6 +139,9 @@ func (c *Config) validate() error {
 	if c.MaxReply > c.MaxBytes || c.MaxMessage > c.MaxBytes {
 		problems = append(problems, fmt.Errorf("maxBytes (%d) has no room for one message of maxMessage (%d) or maxReply (%d)",
 			c.MaxBytes, c.MaxMessage, c.MaxReply))
+	}
+	if c.Upstream != nil && c.AppPort == "" {
+		problems = append(problems, errors.New("upstream is given without appPort, at which the sidecar would find it"))
 	}
 	if err := c.resolveReplication(); err != nil {
 		problems = append(problems, err)
