@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -41,6 +42,7 @@ type host struct {
 	deliveries *deliveries
 	topics     *topics
 	replicas   *replicas
+	retention  *lease.Leases // nil if there is nothing to remove
 	catalog    atomic.Pointer[catalog.Catalog]
 }
 
@@ -69,9 +71,12 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		return h, err
 	}
 	if h.journal = open; open == nil {
-		if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
+		if h.journal, err = openJournal(ctx, settings.Journal, sidecarOf(settings), c.log); err != nil {
 			return nil, err
 		}
+	}
+	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
 	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
@@ -101,6 +106,11 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		MaxHops: settings.MaxHops, MaxEffects: settings.MaxEffects, FinishTimeout: settings.CommandTimeout, Log: c.log,
 	}
 	if settings.Host == config.HostNever {
+		if len(settings.CRDT) > 0 {
+			if h.replicas, err = newReplicas(h, c); err != nil {
+				return nil, err
+			}
+		}
 		h.router, err = dispatch.New(routes)
 		return h, err
 	}
@@ -140,11 +150,13 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 const envelope = 64 << 10
 
 // dial makes a client of the sidecar that settings name.
-func dial(settings config.Config) (*daprapi.Client, error) {
-	return daprapi.Dial(daprapi.Config{
+func dial(settings config.Config) (*daprapi.Client, error) { return daprapi.Dial(sidecarOf(settings)) }
+
+func sidecarOf(settings config.Config) daprapi.Config {
+	return daprapi.Config{
 		Endpoint: settings.DaprGRPCEndpoint, Token: string(settings.DaprAPIToken),
 		Timeout: settings.CommandTimeout, MaxRequest: int(settings.MaxReply),
-	})
+	}
 }
 
 // role is what a host is, for people.
@@ -179,6 +191,7 @@ func reads(r config.Reads) engine.Reads {
 // no more and answers what it has; the engine finishes its turns and appends, and sessions are closed. The journal stays
 // open: it belongs to whoever runs the host.
 func (h *host) Run(ctx context.Context) error {
+	h.awaitJournal(ctx)
 	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, below := errgroup.WithContext(below)
@@ -202,12 +215,17 @@ func (h *host) Run(ctx context.Context) error {
 	}
 	if h.function != nil {
 		g.Go(func() error { return named("user function", h.function.Run(below)) })
-		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run),
-			part("replicated entities", h.replicas.Run))
+		then = append(then, part("comparison of journals", h.kin.Run), part("actor host", h.actors.Run))
 		first = append(first, part("effects and feeds", h.deliveries.Run), part("topics", h.topics.Run))
 		if h.gateway != nil {
 			first = append(first, part("gateway", h.gateway.Run))
 		}
+	}
+	if h.retention != nil {
+		first = append(first, part("retention", h.retention.Run))
+	}
+	if h.replicas != nil {
+		then = append(then, part("replicated entities", h.replicas.Run))
 	}
 	g.Go(func() error {
 		select {
@@ -251,6 +269,9 @@ func (h *host) runtime() building.Runtime {
 		r.Outcomes = h.outcome
 		r.Journal = h.journal
 		r.Catalog = h.catalog.Load
+	}
+	if h.replicas != nil && h.replicas.values != nil {
+		r.Values = h.replicas.values
 	}
 	return r
 }

@@ -19,21 +19,23 @@ import (
 	"github.com/dapr-entities/entities/component/peers"
 )
 
-// replicas host replicated entities: who takes part, the copies on this node, and the user function's streams that work
-// with them.
+// replicas host replicated entities: who takes part, the copies on this node, the user function's streams that work with
+// them, and the replicated keys of the state store, which need no user function.
 type replicas struct {
 	host  *host
 	group *slot.Group
 	node  *node.Node
 	*replica.Host
+	// values are those of the replicated keys, nil if there are none.
+	values *replica.Values
 	// direct is nil if this node has no address of its own.
 	direct *peers.Direct
 	// heard says why this node may not hear of the others.
 	heard func() error
 
 	once sync.Once
-	// wanted is closed when there is a service of replicated entities. Before that nothing runs: a node without any takes
-	// no slot and asks nobody.
+	// wanted is closed when there is a service of replicated entities, or a replicated key. Before that nothing runs: a node
+	// without any takes no slot and asks nobody.
 	wanted chan struct{}
 }
 
@@ -73,8 +75,20 @@ func newReplicas(h *host, c *Component) (*replicas, error) {
 		MaxBuffered: int(s.MaxBytes), MaxResident: s.MaxResident,
 		MaxMessage: int(s.MaxMessage), MaxMetadata: int(s.MaxMetadata), MaxEffects: s.MaxEffects,
 	})
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	if len(s.CRDT) > 0 {
+		if r.values, err = replica.NewValues(replica.ValuesConfig{Replicas: r.node}); err != nil {
+			return nil, err
+		}
+		r.want()
+	}
+	return r, nil
 }
+
+// want lets Run begin.
+func (r *replicas) want() { r.once.Do(func() { close(r.wanted) }) }
 
 // nameless is what stands for the app id of a host that was not told its own.
 const nameless = "entities"
@@ -140,7 +154,7 @@ func (r *replicas) update(c *catalog.Catalog) {
 	}
 	r.Serve(services)
 	if len(services) > 0 {
-		r.once.Do(func() { close(r.wanted) })
+		r.want()
 	}
 }
 

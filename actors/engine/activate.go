@@ -17,7 +17,7 @@ func (e *Engine) activate(i *instance) {
 	defer cancel()
 	began := time.Now()
 	o, err := e.open(ctx, i)
-	for n := 0; n < maxLosses && (errors.Is(err, ErrSessionLost) || errors.Is(err, ErrSessionEnded)); n++ {
+	for n := 0; n < maxLosses && again(err); n++ {
 		o, err = e.open(ctx, i)
 	}
 	took := time.Since(began)
@@ -37,6 +37,12 @@ func (e *Engine) activate(i *instance) {
 	i.proofAt, i.proofTick = o.head.Sequence, o.launched
 	name := i.service.Name
 	e.after = append(e.after, func() { e.config.Observer.Activated(name, o.events, took) })
+}
+
+// again reports whether another try may open what could not be opened. What was forgotten while it was read is in a
+// snapshot by now, or erased.
+func again(err error) bool {
+	return errors.Is(err, ErrSessionLost) || errors.Is(err, ErrSessionEnded) || errors.Is(err, journal.ErrForgotten)
 }
 
 type opened struct {
@@ -64,11 +70,11 @@ func (e *Engine) open(ctx context.Context, i *instance) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	start := Start{Ref: i.ref()}
+	start := Start{Ref: i.ref(), Origin: l.Origin}
 	o := opened{head: l.Head, launched: launched}
-	reached := int64(0)
+	reached := l.Origin
 	if i.service.Whole {
-		reached = max(0, l.Head.Sequence-1)
+		reached = max(reached, l.Head.Sequence-1)
 	}
 	if l.Snapshot != nil {
 		start.Snapshot, start.SnapshotSequence = &l.Snapshot.Payload, l.Snapshot.Sequence
@@ -116,12 +122,14 @@ func (e *Engine) newest(ctx context.Context, stream actors.Ref) (journal.Loading
 		if l.Head.Sequence == 0 {
 			return l, nil
 		}
-		var newest journal.Event
-		for ev, err := range e.config.Journal.Read(ctx, stream, l.Head.Sequence-1, 1) {
-			if err != nil {
-				return journal.Loading{}, err
+		newest, err := e.event(ctx, stream, l.Head.Sequence)
+		if errors.Is(err, journal.ErrForgotten) {
+			if l, err = e.config.Journal.Load(ctx, stream); err == nil && l.Origin == l.Head.Sequence {
+				return l, nil // it was erased, and is as if it had never been
 			}
-			newest = ev
+		}
+		if err != nil {
+			return journal.Loading{}, err
 		}
 		switch {
 		case newest.Sequence == l.Head.Sequence:
@@ -131,6 +139,17 @@ func (e *Engine) newest(ctx context.Context, stream actors.Ref) (journal.Loading
 			return journal.Loading{}, &journal.CorruptError{Ref: stream, Sequence: l.Head.Sequence, Reason: "missing"}
 		}
 	}
+}
+
+// event reads one, or a newer one in its place.
+func (e *Engine) event(ctx context.Context, stream actors.Ref, sequence int64) (newest journal.Event, err error) {
+	for ev, err := range e.config.Journal.Read(ctx, stream, sequence-1, 1) {
+		if err != nil {
+			return journal.Event{}, err
+		}
+		newest = ev
+	}
+	return newest, nil
 }
 
 // replay yields the events of a loading and sees to it that none is missing.
@@ -171,6 +190,10 @@ func (e *Engine) unopened(ctx context.Context, i *instance, err error) error {
 		return &actors.Error{Code: actors.Unavailable, Message: fmt.Sprintf(format, args...), Cause: err}
 	}
 	switch {
+	case errors.Is(err, journal.ErrForgotten):
+		return &actors.Error{Code: actors.DataLoss, Message: fmt.Sprintf(
+			"%s cannot be activated: its snapshot is missing or damaged, and %s; restore it into a new journal from an export, or erase it",
+			ref, err), Cause: err}
 	case errors.Is(err, journal.ErrCorrupt):
 		return &actors.Error{Code: actors.DataLoss, Message: fmt.Sprintf("%s cannot be activated: %s", ref, err), Cause: err}
 	case e.ctx.Err() != nil:

@@ -61,7 +61,7 @@ func (b *bank) Open(ctx context.Context, s Start) (Session, error) {
 			return nil, err
 		}
 	}
-	a := &account{bank: b, ref: s.Ref, sequence: s.SnapshotSequence}
+	a := &account{bank: b, ref: s.Ref, sequence: max(s.SnapshotSequence, s.Origin)}
 	if s.Snapshot != nil {
 		a.balance = number(s.Snapshot)
 	}
@@ -69,7 +69,7 @@ func (b *bank) Open(ctx context.Context, s Start) (Session, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ev.Sequence != a.sequence+1 && (!b.whole || a.sequence > 0) {
+		if ev.Sequence != a.sequence+1 && (!b.whole || a.sequence > s.Origin) {
 			b.t.Errorf("event %d of %s came after %d", ev.Sequence, s.Ref, a.sequence)
 		}
 		a.sequence = ev.Sequence

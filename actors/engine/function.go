@@ -56,7 +56,10 @@ type Start struct {
 	// Snapshot is nil if there is none; SnapshotSequence is then 0.
 	Snapshot         *actors.Payload
 	SnapshotSequence int64
-	// Events after the snapshot, in order. Of a service whose newest event is the whole state it is that one, if any.
+	// Origin is the sequence at which the entity begins anew, with the state of one that does not exist: 0, unless it was
+	// erased. A Snapshot is newer.
+	Origin int64
+	// Events after the snapshot, or else after Origin, in order. Of a service whose newest event is the whole state it is that one, if any.
 	Events iter.Seq2[Event, error]
 }
 

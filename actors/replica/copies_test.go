@@ -129,6 +129,18 @@ func (c *tally) Update(u *crdt.Update, level replica.Level, done func(error)) er
 	return c.write(level, done, func() { c.exists = true; c.state.value += u.Change; c.told += u.Change })
 }
 
+func (c *tally) Apply(u *crdt.Update, level replica.Level, done func(error)) error {
+	return c.Update(u, level, done)
+}
+
+func (c *tally) Kind() (crdt.Kind, bool) {
+	u, deleted := c.Begin()
+	if u == nil {
+		return 0, deleted
+	}
+	return u.Kind, deleted
+}
+
 func (c *tally) Delete(level replica.Level, done func(error)) error {
 	return c.write(level, done, func() { c.deleted = true })
 }

@@ -11,8 +11,8 @@ import (
 // Replicas are this node's copies of replicated entities.
 type Replicas interface {
 	// Open makes the entity's copy live, from the journal and the other members, and holds it in memory until Close. changed
-	// is called, without waiting and possibly often, when Flush may have something to tell. One Replica of an entity is
-	// open at a time. ctx bounds the opening.
+	// is called, without waiting and possibly often, when Flush may have something to tell; if it is nil, Begin and Flush
+	// are not called either. One Replica of an entity is open at a time. ctx bounds the opening.
 	Open(ctx context.Context, ref actors.Ref, changed func()) (Replica, error)
 }
 
@@ -30,6 +30,12 @@ type Replica interface {
 	// when the write is as safe as level says, or with an error that matches ErrUnconfirmed, after which it may still
 	// become so.
 	Update(u *crdt.Update, level Level, done func(error)) error
+	// Apply applies u as of all that this node knows. It is for writers without a user function; otherwise it is like
+	// Update, but for an error that matches crdt.ErrKindMismatch where u puts a value under a key of a map that shows one of
+	// another kind.
+	Apply(u *crdt.Update, level Level, done func(error)) error
+	// Kind is the kind of the value, 0 if there is none.
+	Kind() (k crdt.Kind, deleted bool)
 	// Delete deletes the entity; done as for Update.
 	Delete(level Level, done func(error)) error
 	// Value returns the whole value without taking it as told; nil if there is none or it is deleted.

@@ -40,6 +40,8 @@ type Metrics struct {
 	parked       *prometheus.CounterVec
 	skipped      *prometheus.CounterVec
 	calls        *prometheus.HistogramVec
+	removed      prometheus.Counter
+	swept        prometheus.Histogram
 	replication  replication
 }
 
@@ -78,12 +80,14 @@ func NewMetrics() *Metrics {
 		retried:      counters("delivery_retries_total", "Tries to deliver an effect or an event that failed and are repeated.", "kind", "service"),
 		parked:       counters("parked_total", "Effects, events and messages that were given up and parked.", "kind", "service"),
 		skipped:      counters("skipped_events_total", "Events that no method of their consumer takes.", "service"),
+		removed:      counter("retention_removed_events_total", "Events of state keys that retention removed."),
+		swept:        histogram("retention_sweep_seconds", "Time that retention took to go through all state keys once.", lags),
 		calls:        histograms("gateway_call_seconds", "Calls at the gateway.", seconds, "protocol", "service", "method", "code"),
 	}
 	m.registry.MustRegister(
 		m.turns, m.batchSize, m.batchTime, m.events, m.checkSize, m.checkTime, m.conflicts, m.resolved, m.activations,
 		m.replayed, m.passivations, m.rejected, m.sessions, m.sessionEnds, m.streamUp, m.streams, m.discoveries, m.requests,
-		m.delivered, m.lag, m.retried, m.parked, m.skipped, m.calls,
+		m.delivered, m.lag, m.retried, m.parked, m.skipped, m.calls, m.removed, m.swept,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.replication = newReplication(m.registry)
@@ -205,6 +209,12 @@ func (m *Metrics) Parked(kind, service string) { m.parked.WithLabelValues(kind, 
 
 // Skipped counts an event that no method of its consumer takes.
 func (m *Metrics) Skipped(service string) { m.skipped.WithLabelValues(service).Inc() }
+
+// Removed counts events of state keys that were no longer to be kept.
+func (m *Metrics) Removed(events int64) { m.removed.Add(float64(events)) }
+
+// Swept counts the times that retention has gone through all state keys.
+func (m *Metrics) Swept(took time.Duration) { m.swept.Observe(took.Seconds()) }
 
 // Called counts a call at the gateway.
 func (m *Metrics) Called(protocol, service, method, code string, took time.Duration) {

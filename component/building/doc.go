@@ -22,5 +22,12 @@
 // key appends the event "set", deleting it the event "deleted", and the ETag is the sequence of the last event. Writes
 // without a condition append wherever the stream is; those with an ETag or first-write expect the sequence that was
 // read. When a value expires stands in the type URL of its event; nothing is written when it does. So a key's past can be
-// read: every event is a version, and what an answer is made of depends on the events up to it alone.
+// read: every event is a version, and what an answer is made of depends on the events up to it alone. Retention, in the
+// background, takes the oldest away, and all of a key that has been gone for long enough; sequences go on.
+//
+// # Replicated keys
+//
+// A key whose prefix the settings give a type is no stream: it is a replicated value, of which this node has a copy. What is
+// set is an operation on it, in the JSON of crdtjson, and what is got is its value. Writes are joined, so there are no ETags;
+// nor are there versions, expiry, or transactions, which is what the client is told.
 package building

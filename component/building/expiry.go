@@ -37,9 +37,9 @@ func expiryOf(e journal.Event) time.Time {
 }
 
 // exists reports whether a key has a value at a time, given its newest event by then. An expired value is as good as
-// deleted, without an event that says so.
+// deleted, without an event that says so; and one that is no longer kept was either.
 func exists(e journal.Event, at time.Time) bool {
-	if e.Sequence == 0 || e.Name == eventDeleted {
+	if e.Name != eventSet {
 		return false
 	}
 	t := expiryOf(e)

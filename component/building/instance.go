@@ -121,6 +121,7 @@ func (in *instances) change(ctx context.Context, key instanceKey, before *instan
 	if err != nil {
 		return actors.Errorf(actors.InvalidArgument, "%s %q: %s", key.typ, key.name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
+	c.Name = key.name
 	if other, exists := in.otherHost(key.name); exists && key.typ == stateType {
 		return actors.Errorf(actors.FailedPrecondition,
 			"%s %q is a second host beside %q; a component process hosts once: remove one of them, and if %q was renamed, restart the component",

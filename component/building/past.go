@@ -3,7 +3,9 @@ package building
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strconv"
 	"time"
@@ -142,16 +144,33 @@ func versionOf(ctx context.Context, j Journal, key string, version int64) (journ
 		if err == nil && e.Sequence != version {
 			err = &journal.CorruptError{Ref: stateRef(key), Sequence: version, Reason: "it is missing"}
 		}
+		if errors.Is(err, journal.ErrForgotten) {
+			break
+		}
 		return e, err
 	}
 	last, err := j.Last(ctx, []actors.Ref{stateRef(key)})
 	switch {
 	case err != nil:
 		return journal.Event{}, err
+	case version <= last[0].Sequence:
+		return journal.Event{}, gone(ctx, j, key, fmt.Sprint("version ", version))
 	case last[0].Sequence == 0:
 		return journal.Event{}, actors.Errorf(actors.NotFound, "%q has no version %d: it was never set", cut(key), version)
 	}
 	return journal.Event{}, actors.Errorf(actors.NotFound, "%q has no version %d: the newest is %d", cut(key), version, last[0].Sequence)
+}
+
+// gone is the error for what is no longer kept of a key.
+func gone(ctx context.Context, j Journal, key, what string) error {
+	span, err := j.Span(ctx, stateRef(key))
+	if err != nil {
+		return err
+	}
+	if span.Floor == span.Sequence {
+		return actors.Errorf(actors.OutOfRange, "%s of %q is no longer kept, nor is any other up to version %d", what, cut(key), span.Sequence)
+	}
+	return actors.Errorf(actors.OutOfRange, "%s of %q is no longer kept; the oldest that is kept is version %d", what, cut(key), span.Floor+1)
 }
 
 // versionAt returns the newest event at a moment, the zero Event if there was none yet. It looks at few events however
@@ -162,11 +181,18 @@ func versionAt(ctx context.Context, j Journal, key string, at time.Time) (journa
 		return journal.Event{}, err
 	}
 	found := last[0]
-	if found.Sequence == 0 || !found.Time.After(at) {
+	if found.Name != "" && !found.Time.After(at) || found.Sequence == 0 {
 		return found, nil
 	}
+	span, err := j.Span(ctx, stateRef(key))
+	switch {
+	case err != nil:
+		return journal.Event{}, err
+	case found.Name == "" && !at.Before(span.Updated): // nothing of it was kept by then, because it did not exist any more
+		return journal.Event{}, nil
+	}
 	// The newest is after low and before high.
-	low, high := int64(0), found.Sequence
+	low, high := span.Floor, found.Sequence
 	found = journal.Event{}
 	for high-low > 1 {
 		middle := low + (high-low)/2
@@ -180,7 +206,33 @@ func versionAt(ctx context.Context, j Journal, key string, at time.Time) (journa
 			low, found = middle, e
 		}
 	}
+	if found.Sequence == 0 && span.Floor > 0 {
+		return journal.Event{}, gone(ctx, j, key, "the value at "+at.UTC().Format(time.RFC3339Nano))
+	}
 	return found, nil
+}
+
+// readKept reads events as j.Read does, beginning with the oldest that is kept.
+func readKept(ctx context.Context, j Journal, ref actors.Ref, after int64, limit int) iter.Seq2[journal.Event, error] {
+	return func(yield func(journal.Event, error) bool) {
+		for again := true; again; {
+			again = false
+			for e, err := range j.Read(ctx, ref, after, limit) {
+				if f, ok := errors.AsType[*journal.ForgottenError](err); ok && f.Floor > after {
+					after, again = f.Floor, true
+					break
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
+				if after = e.Sequence; limit > 0 {
+					if limit--; limit == 0 {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // versionJSON is a version in the answer to a question after the history.
@@ -195,11 +247,12 @@ type versionJSON struct {
 	Traceparent string    `json:"traceparent,omitempty"`
 }
 
-// list answers with the versions after q.after, oldest first. Where there are more, the metadata next says after which.
+// list answers with the versions after q.after that are kept, oldest first. Where there are more, the metadata next says
+// after which.
 func (q question) list(ctx context.Context, j Journal, key string, limit int64) (*components.GetResponse, error) {
 	resp := &components.GetResponse{Data: []byte{'['}, ContentType: "application/json"}
 	newest, listed := q.after, 0
-	for e, err := range j.Read(ctx, stateRef(key), q.after, q.limit+1) {
+	for e, err := range readKept(ctx, j, stateRef(key), q.after, q.limit+1) {
 		if err != nil {
 			return nil, journalError(fmt.Sprintf("read the history of %q", cut(key)), err)
 		}

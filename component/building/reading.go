@@ -105,9 +105,9 @@ func (b *binding) get(ctx context.Context, c *call) (*components.InvokeResponse,
 	}
 	c.sequence = loading.Head.Sequence
 	e := entityJSON{
-		Found: loading.Head.Sequence > 0, Service: c.ref.Service, ID: c.ref.ID, Sequence: loading.Head.Sequence, Events: []json.RawMessage{},
+		Found: loading.Head.Sequence > loading.Origin, Service: c.ref.Service, ID: c.ref.ID, Sequence: loading.Head.Sequence, Events: []json.RawMessage{},
 	}
-	after, room := int64(0), c.room()-int64(len(c.ref.String())*6)
+	after, room := loading.Origin, c.room()-int64(len(c.ref.String())*6)
 	if s := loading.Snapshot; s != nil {
 		e.Snapshot = &snapshotJSON{Sequence: s.Sequence, Type: s.Payload.TypeURL, Data: c.json(s.Payload)}
 		after, room = s.Sequence, room-int64(len(e.Snapshot.Data)+len(e.Snapshot.Type))
@@ -139,11 +139,11 @@ func (b *binding) history(ctx context.Context, c *call) (*components.InvokeRespo
 		return nil, err
 	}
 	page := &page{call: c, room: c.room(), limit: int(limit), events: []json.RawMessage{}}
-	if err := page.fill(j.Read(ctx, ref, after, int(limit)+1)); err != nil {
+	if err := page.fill(readKept(ctx, j, ref, after, int(limit)+1)); err != nil {
 		return nil, err
 	}
 	if page.more && len(page.events) == 0 {
-		return nil, actors.Errorf(actors.ResourceExhausted, "event %d of %s does not fit into an answer of %d bytes; go on after it", after+1, c.ref, c.room())
+		return nil, actors.Errorf(actors.ResourceExhausted, "event %d of %s does not fit into an answer of %d bytes; go on after it", page.last+1, c.ref, c.room())
 	}
 	metadata := map[string]string{}
 	if page.more {
@@ -175,7 +175,7 @@ func (p *page) fill(events func(func(journal.Event, error) bool)) error {
 			return fmt.Errorf("render event %d of %s: %w", e.Sequence, p.call.ref, err)
 		}
 		if len(p.events) == p.limit || int64(len(text))+1 > p.room {
-			p.more = true
+			p.more, p.last = true, e.Sequence-1
 			return nil
 		}
 		p.room -= int64(len(text)) + 1

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/component/building/crdtjson"
 )
 
 const (
@@ -86,7 +87,12 @@ func (s *stateStore) get(ctx context.Context, r *components.GetRequest) (*compon
 	if err := validateKey(r.GetKey()); err != nil {
 		return nil, err
 	}
-	resp, err := getKey(ctx, j, r, limit)
+	var resp *components.GetResponse
+	if kind := component.kindOf(r.GetKey()); kind != 0 {
+		resp, err = s.getReplicated(ctx, kind, r.GetKey(), r.GetMetadata())
+	} else {
+		resp, err = getKey(ctx, j, r, limit)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -130,14 +136,19 @@ func (s *stateStore) bulkGet(ctx context.Context, r *components.BulkGetRequest) 
 	limit := component.room()
 	resp := &components.BulkGetResponse{}
 	var refs []actors.Ref
-	var items, past []*components.BulkStateItem
-	var questions []question // of past
+	var items, past, replicated []*components.BulkStateItem
+	var questions []question                  // of past
+	var replicatedOf []*components.GetRequest // of replicated
 	for _, i := range r.GetItems() {
 		item := &components.BulkStateItem{Key: i.GetKey()}
 		resp.Items = append(resp.Items, item)
 		q, err := ask(i.GetMetadata(), time.Now())
 		if err = cmp.Or(validateKey(i.GetKey()), err); err != nil {
 			item.Error = err.Error()
+			continue
+		}
+		if component.kindOf(i.GetKey()) != 0 {
+			replicated, replicatedOf = append(replicated, item), append(replicatedOf, i)
 			continue
 		}
 		if q.past() {
@@ -148,7 +159,7 @@ func (s *stateStore) bulkGet(ctx context.Context, r *components.BulkGetRequest) 
 	}
 	// Room for an error text in every item comes off first.
 	const refusal = "this key does not fit into the answer together with those before it; ask for fewer keys at once"
-	size := int64(proto.Size(resp)) + int64((len(items)+len(past))*(len(refusal)+16))
+	size := int64(proto.Size(resp)) + int64((len(items)+len(past)+len(replicated))*(len(refusal)+16))
 	put := func(item *components.BulkStateItem, r *components.GetResponse) {
 		if n := int64(proto.Size(r) + 16); size+n <= limit {
 			size += n
@@ -171,14 +182,21 @@ func (s *stateStore) bulkGet(ctx context.Context, r *components.BulkGetRequest) 
 			}
 		}
 	}
+	answered := func(item *components.BulkStateItem, r *components.GetResponse, err error) {
+		if err != nil { // the question may be wrong for this key only
+			item.Error = err.Error()
+			size += int64(len(item.Error))
+			return
+		}
+		put(item, r)
+	}
 	for i, q := range questions {
 		r, err := q.answer(ctx, j, past[i].GetKey(), limit)
-		if err != nil { // the question may be wrong for this key only
-			past[i].Error = err.Error()
-			size += int64(len(past[i].Error))
-			continue
-		}
-		put(past[i], r)
+		answered(past[i], r, err)
+	}
+	values, errs := s.bulkGetReplicated(ctx, component, replicatedOf)
+	for i, item := range replicated {
+		answered(item, values[i], errs[i])
 	}
 	return resp, fits(resp, limit, fmt.Sprintf("an answer about %d keys", len(resp.GetItems())), "ask for fewer keys at once")
 }
@@ -255,15 +273,27 @@ func (s *stateStore) write(ctx context.Context, whole bool, requests ...request)
 		return err
 	}
 	now := time.Now()
-	ops := make([]op, len(requests))
-	for i := range requests {
-		if err := requests[i].validate(component.room(), now); err != nil {
+	plain, replicated := component.separate(requests)
+	if whole && len(replicated) > 0 {
+		return actors.Errorf(actors.InvalidArgument,
+			"the transaction writes %q, which is replicated (%s): such keys are no part of transactions, so nothing was written; write it by itself",
+			cut(replicated[0].key), crdtjson.Name(replicated[0].kind))
+	}
+	ops := make([]op, len(plain))
+	for i, r := range plain {
+		if err := r.validate(component.room(), now); err != nil {
 			return err
 		}
-		requests[i].context.Caller = component.config.AppID // the sidecar's; it does not say who called it
-		ops[i] = requests[i].op
+		r.context.Caller = component.config.AppID // the sidecar's; it does not say who called it
+		ops[i] = r.op
 	}
-	return (&writing{journal: j, whole: whole, writes: group(ops)}).run(ctx)
+	for _, r := range replicated {
+		if err := r.validate(component.room(), now); err != nil {
+			return err
+		}
+	}
+	err = (&writing{journal: j, whole: whole, writes: group(ops)}).run(ctx)
+	return cmp.Or(err, s.apply(ctx, replicated))
 }
 
 // open finds the journal for a request, and the component that it is for.

@@ -36,6 +36,8 @@ func journalError(doing string, err error) error {
 		return actors.Errorf(actors.Unavailable, "%s: %w; try again", doing, err)
 	case errors.Is(err, journal.ErrFull):
 		return actors.Errorf(actors.ResourceExhausted, "%s: %w; make room for it", doing, err)
+	case errors.Is(err, journal.ErrForgotten):
+		return actors.Errorf(actors.OutOfRange, "%s: %w", doing, err)
 	case errors.Is(err, journal.ErrCorrupt):
 		return actors.Errorf(actors.DataLoss, "%s: %w", doing, err)
 	case actors.CodeOf(err) != actors.Internal: // the request's context
@@ -54,6 +56,7 @@ var httpStatus = map[codes.Code]int{
 	codes.ResourceExhausted:  http.StatusTooManyRequests,
 	codes.FailedPrecondition: http.StatusServiceUnavailable,
 	codes.Aborted:            http.StatusConflict,
+	codes.OutOfRange:         http.StatusBadRequest,
 	codes.Unimplemented:      http.StatusNotImplemented,
 	codes.Unavailable:        http.StatusServiceUnavailable,
 }

@@ -278,7 +278,7 @@ func (g *writing) applied(ctx context.Context, w *write) (bool, error) {
 		return err == nil && checked[0].Applied, err
 	}
 	after := max(0, checked[0].Head.Sequence-lookBack)
-	for e, err := range g.journal.Read(ctx, w.ref, after, 0) {
+	for e, err := range readKept(ctx, g.journal, w.ref, after, 0) {
 		if err != nil {
 			return false, err
 		}

@@ -51,6 +51,17 @@ type Config struct {
 	PeerAddress string
 	PeerKey     Secret
 	SlotTimeout time.Duration
+	// CRDT are the replicated keys of the state store, those with the longest prefix first.
+	CRDT []CRDTKeys
+
+	// Retention of state keys, the longest prefix first. Keys without a rule are kept for ever.
+	Retention []Retention
+	// RetentionInterval is how long retention rests when it has looked at all keys.
+	RetentionInterval time.Duration
+	// KeyPrefix says what the sidecar puts before state keys, in small letters.
+	KeyPrefix string
+	// Name of the component, if the settings are those of one; Resolve does not know it.
+	Name string
 
 	// GatewayAddress is empty if there is to be none.
 	GatewayAddress string
@@ -143,9 +154,7 @@ func (c *Config) validate() error {
 	if c.Upstream != nil && c.AppPort == "" {
 		problems = append(problems, errors.New("upstream is given without appPort, at which the sidecar would find it"))
 	}
-	if err := c.resolveReplication(); err != nil {
-		problems = append(problems, err)
-	}
+	problems = append(problems, c.resolveReplication(), c.checkRetention())
 	names := map[string]string{}
 	for _, service := range sortedKeys(c.ActorTypes) {
 		name := c.ActorTypes[service]

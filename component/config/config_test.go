@@ -22,6 +22,7 @@ func TestDefaults(t *testing.T) {
 		Replication: Replication{Transport: TransportNone}, SlotTimeout: 15 * time.Second, MaxBytes: 256 << 20, MaxMessage: 16 << 20, MaxMetadata: 64 << 10, MaxReply: 4032 << 10,
 		AdminAddress: "127.0.0.1:9095", Operations: OperationsLocal, LogLevel: slog.LevelInfo, LogFormat: "text", InitFile: true,
 		SocketFolder: "/tmp/dapr-components-sockets", SocketName: "entities", SocketMode: 0o660,
+		RetentionInterval: time.Minute, KeyPrefix: "appid",
 	}
 	if diff := cmp.Diff(want, Default(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -42,7 +43,7 @@ func TestFromMetadata(t *testing.T) {
 	want.UserFunction, want.Journal = "unix:/run/app.sock", Journal{Scheme: "postgres", Source: "postgres://u:p@h/d"}
 	want.IdleTimeout, want.MaxBytes = 90*time.Second, 1<<30
 	want.ActorTypes = map[string]string{"shop.v1.ShoppingCart": "Cart"}
-	want.InitFile, want.Host = false, HostAlways
+	want.InitFile, want.Host, want.KeyPrefix = false, HostAlways, "none"
 	want.Replication.Transport = TransportJournal // it is shared
 	if !c.Equal(want) {
 		t.Error(cmp.Diff(want, c))
@@ -75,6 +76,10 @@ func TestProblems(t *testing.T) {
 		"actor type":          {map[string]string{"actorType.a.B": "X/Y"}, []string{"is not a name for an actor type"}},
 		"actor type, service": {map[string]string{"actorType.a/B": "X"}, []string{"does not name a service"}},
 		"actor type, none":    {map[string]string{"actorType.": "X"}, []string{"no setting"}},
+		"crdt, type":          {map[string]string{"crdt.likes-": "counter"}, []string{`crdt.likes- "counter" is none of gcounter, pncounter, gset,`}},
+		"crdt, none":          {map[string]string{"crdt.": "flag"}, []string{"no setting", "crdt.<prefix>"}},
+		"crdt, sidecar's":     {map[string]string{"crdt.app||likes": "flag"}, []string{"leave out what the sidecar puts before keys"}},
+		"crdt, twice":         {map[string]string{"crdt.a": "flag", "CRDT.a": "vote"}, []string{"crdt.a is given twice"}},
 		"admin":               {map[string]string{"adminAddress": "off"}, []string{"give the flag --adminAddress"}},
 		"empty":               {map[string]string{"userFunction": ""}, []string{"must not be empty"}},
 	} {
@@ -90,6 +95,22 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The longest prefix comes first. Case matters in prefixes, not in types.
+func TestCRDT(t *testing.T) {
+	t.Parallel()
+	c, err := FromMetadata(map[string]string{"crdt.a": "GCounter", "crdt.A": "flag", "crdt.ab": "ormap", "CRDT.abc": "vote", "crdt.ab.": "gset"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []CRDTKeys{{"ab.", CRDTGSet}, {"abc", CRDTVote}, {"ab", CRDTORMap}, {"A", CRDTFlag}, {"a", CRDTGCounter}}
+	if diff := cmp.Diff(want, c.CRDT); diff != "" {
+		t.Error(diff)
+	}
+	if other, err := FromMetadata(map[string]string{"crdt.a": "gcounter"}); err != nil || other.Equal(c) {
+		t.Error(other.CRDT, err)
 	}
 }
 
@@ -123,6 +144,8 @@ func TestJournal(t *testing.T) {
 		"sqlite:entities.db":                    {"sqlite", "entities.db"},
 		"sqlite:/var/lib/a b.db":                {"sqlite", "/var/lib/a b.db"},
 		"memory:":                               {"memory", ""},
+		"dapr:statestore":                       {"dapr", "statestore"},
+		"DAPR:my-store.v2":                      {"dapr", "my-store.v2"},
 		"MEMORY:":                               {"memory", ""},
 		"postgres://u:p@h:1/d?sslmode=x":        {"postgres", "postgres://u:p@h:1/d?sslmode=x"},
 		"postgresql:///d?host=/run/postgresql":  {"postgres", "postgresql:///d?host=/run/postgresql"},
@@ -134,7 +157,7 @@ func TestJournal(t *testing.T) {
 	}
 	for value, want := range map[string]string{
 		"":                            "is empty",
-		"entities.db":                 "has no scheme; use sqlite:<file>, memory: or postgres://",
+		"entities.db":                 "has no scheme; use sqlite:<file>, memory:, postgres://",
 		"mysql://u:hunter2@h/d":       "has an unknown scheme",
 		"sqlite:":                     "does not name a plain file",
 		"sqlite:x.db?mode=memory":     "does not name a plain file",
@@ -143,7 +166,9 @@ func TestJournal(t *testing.T) {
 		"postgres://u:hunter2%@h/d":   "escape special characters",
 		"postgres:host=h pw=hunter2":  "is not a URL",
 		"postgres://u:hunter2@h:xy/d": "is not a URL",
-		"dapr:statestore":             "not supported yet",
+		"dapr:":                       "does not name a component",
+		"dapr:a b":                    "does not name a component",
+		"dapr://statestore":           "does not name a component",
 		"u:hunter2@h":                 "unknown scheme",
 	} {
 		_, err := FromMetadata(map[string]string{"journal": value})

@@ -34,7 +34,7 @@ func Resolve(scope Scope, layers ...map[string]string) (Config, error) {
 
 	var c Config
 	for i := range settings {
-		if s := &settings[i]; !s.Prefix() && !s.Dapr {
+		if s := &settings[i]; !s.Prefix() && s.parse != nil {
 			if err := s.parse(&c, "", s.Default); err != nil {
 				return Config{}, fmt.Errorf("the default of %s %w", s.Name, err)
 			}
@@ -42,7 +42,7 @@ func Resolve(scope Scope, layers ...map[string]string) (Config, error) {
 	}
 	for _, name := range sortedKeys(values) {
 		s, suffix := find(name)
-		if s.Dapr {
+		if s.parse == nil {
 			continue
 		}
 		if err := s.parse(&c, suffix, strings.TrimSpace(values[name])); err != nil {

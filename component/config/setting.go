@@ -35,6 +35,8 @@ func (s Scope) String() string {
 type Setting struct {
 	// Name in metadata and as a flag. If it ends in a dot it is a prefix, and what follows it is part of the setting.
 	Name string
+	// Rest names what follows a prefix, for people.
+	Rest string
 	// Default as it would be written; empty if nothing is set.
 	Default string
 	// Type is one of the types of Dapr's component metadata schema: string, number, bool, duration, bytesize.
@@ -45,7 +47,7 @@ type Setting struct {
 	Allowed []string
 	// Sensitive values may hold a password.
 	Sensitive bool
-	// Dapr's own settings are read by the sidecar, and accepted here without being looked at.
+	// Dapr's own settings are read by the sidecar. They are accepted here, and those without parse not even looked at.
 	Dapr  bool
 	Scope Scope
 
@@ -55,6 +57,14 @@ type Setting struct {
 
 // Prefix reports whether the setting's name is only the beginning.
 func (s *Setting) Prefix() bool { return strings.HasSuffix(s.Name, ".") }
+
+// shown is the name for people.
+func (s *Setting) shown() string {
+	if s.Prefix() {
+		return s.Name + "<" + s.Rest + ">"
+	}
+	return s.Name
+}
 
 // Settings returns the settings that may be given in a scope, in the order of their documentation.
 func Settings(scope Scope) []Setting {
@@ -86,11 +96,7 @@ func find(key string) (*Setting, string) {
 func unknown(key string, scope Scope) error {
 	var names []string
 	for _, s := range Settings(scope) {
-		name := s.Name
-		if s.Prefix() {
-			name += "<service>"
-		}
-		names = append(names, name)
+		names = append(names, s.shown())
 	}
 	slices.Sort(names)
 	hint := ""

@@ -12,7 +12,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "journal", Default: "sqlite:entities.db", Type: "string", Scope: State | Process, Sensitive: true,
-		Meaning: "Where events are kept: sqlite:<file> (one host), postgres://<user>:<password>@<host>/<database> (any number of hosts), memory: (gone when the process ends). The environment variable ENTITIES_JOURNAL sets it too.",
+		Meaning: "Where events are kept: sqlite:<file> (one host), postgres://<user>:<password>@<host>/<database> (any number of hosts), memory: (gone when the process ends), or dapr:<state store> (a state store of the sidecar, by its name: any number of hosts). The environment variable ENTITIES_JOURNAL sets it too.",
 		Example: "postgres://entities:secret@localhost:5432/entities?sslmode=disable",
 		parse: func(c *Config, _, value string) (err error) {
 			c.Journal, err = parseJournal(value)
@@ -32,7 +32,7 @@ var settings = []Setting{
 		parse:   choice(func(c *Config) *Host { return &c.Host }, HostAuto, HostAlways, HostNever),
 	},
 	{
-		Name: "actorType.", Type: "string", Scope: State | Binding | Process,
+		Name: "actorType.", Rest: "service", Type: "string", Scope: State | Binding | Process,
 		Meaning: "Name of the actor type of one service, given by its full name. Without it the actor type is the service's simple name.",
 		Example: "actorType.shop.v1.ShoppingCart=Cart",
 		parse:   parseActorType,
@@ -161,6 +161,31 @@ var settings = []Setting{
 		parse:   duration(func(c *Config) *time.Duration { return &c.SlotTimeout }, "1s", "10m"),
 	},
 	{
+		Name: "crdt.", Rest: "prefix", Type: "string", Scope: State | Process,
+		Allowed: []string{"gcounter", "pncounter", "gset", "orset", "lwwregister", "flag", "ormap", "vote"},
+		Meaning: "Type of the replicated state keys that begin with the prefix, as the app writes it; the longest prefix holds. Any node takes writes to them, which are operations; docs/crdt-keys.md has them.",
+		Example: "crdt.likes-=pncounter",
+		parse:   parseCRDT,
+	},
+	{
+		Name: "retention", Type: "string", Scope: State | Process,
+		Meaning: "How much of the past of state keys is kept: count=<versions>, age=<duration>, or both, and then whatever is beyond one of them goes. off, or nothing, keeps all. Needs appId.",
+		Example: "count=10,age=720h",
+		parse:   parseRetention,
+	},
+	{
+		Name: "retention.", Rest: "prefix", Type: "string", Scope: State,
+		Meaning: "Retention of the state keys that begin with the prefix, as the app writes it; the longest prefix holds. The keys of an actor's state are <actor type>||<actor id>||<key>.",
+		Example: "retention.session-=count=1",
+		parse:   parseRetention,
+	},
+	{
+		Name: "retentionInterval", Default: "1m", Type: "duration", Scope: State | Process,
+		Meaning: "How long retention rests when it has gone through all state keys. It works for a fifth of the time at most, however many there are.",
+		Example: "10m",
+		parse:   duration(func(c *Config) *time.Duration { return &c.RetentionInterval }, "100ms", "168h"),
+	},
+	{
 		Name: "gatewayAddress", Default: "off", Type: "string", Scope: State | Process,
 		Meaning: "Address at which all services of the user function are served over gRPC, gRPC-Web and HTTP, or off. There is no authentication: leave it on the loopback interface, or behind something that has.",
 		Example: "127.0.0.1:9000",
@@ -278,7 +303,7 @@ var settings = []Setting{
 	},
 
 	dapr("actorStateStore", "bool", State, "Whether this is the state store of the sidecar's actors. One component of an app id says true, and hosting entities needs one.", "true"),
-	dapr("keyPrefix", "string", State, "What the sidecar puts before state keys: appid, name, namespace, none, or a text.", "name"),
+	keyPrefix(dapr("keyPrefix", "string", State, "What the sidecar puts before state keys: appid, name, namespace, none, or a text.", "name")),
 	dapr("outboxPublishPubsub", "string", State, "Pub/sub component of the sidecar's outbox.", "pubsub"),
 	dapr("outboxPublishTopic", "string", State, "Topic of the sidecar's outbox.", "orders"),
 	dapr("outboxPubsub", "string", State, "Pub/sub component for the internal topic of the sidecar's outbox.", "pubsub"),

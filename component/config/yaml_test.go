@@ -46,6 +46,7 @@ func TestComponentFiles(t *testing.T) {
 	t.Parallel()
 	files, _ := filepath.Glob(folder + "/*/*.yaml")
 	hosts, named, pubsubs := map[string]string{}, map[string]string{}, map[string]string{}
+	journals, stores := map[string]string{}, map[string]string{}
 	for _, file := range files {
 		if strings.HasPrefix(file, folder+"/metadata/") {
 			continue
@@ -79,6 +80,10 @@ func TestComponentFiles(t *testing.T) {
 		case "state.entities":
 			resolved, err = FromMetadata(values)
 			hosts[filepath.Base(filepath.Dir(file))] = resolved.Journal.Scheme
+			if resolved.Journal.Scheme == "dapr" {
+				store := string(resolved.Journal.Source)
+				journals[filepath.Join(filepath.Dir(file), store+".yaml")] = store
+			}
 			if values["actorStateStore"] != "true" {
 				t.Errorf("%s: the sidecar hosts no actors without an actorStateStore", file)
 			}
@@ -87,6 +92,8 @@ func TestComponentFiles(t *testing.T) {
 			}
 		case "bindings.entities":
 			_, err = Resolve(Binding, values)
+		case "state.redis":
+			stores[file] = c.Metadata.Name
 		case "pubsub.redis":
 			pubsubs[file] = c.Metadata.Name
 			// Otherwise the nodes of an app take messages away from each other, and a new one is sent all there ever were.
@@ -100,8 +107,11 @@ func TestComponentFiles(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory", "redis": "postgres"}, hosts); diff != "" {
+	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory", "redis": "postgres", "statestore": "dapr"}, hosts); diff != "" {
 		t.Errorf("folders and journals: %s", diff)
+	}
+	if diff := cmp.Diff(journals, stores); diff != "" {
+		t.Errorf("state stores that are journals, and those that there are: %s", diff)
 	}
 	for file, other := range named {
 		if name := pubsubs[other]; name+".yaml" != filepath.Base(other) {
@@ -192,7 +202,7 @@ func TestDescriptions(t *testing.T) {
 			no := false
 			for _, s := range documented(scope) {
 				want = append(want, metadataDescription{
-					Name: shown(s), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
+					Name: s.shown(), Description: s.Meaning, Required: &no, Type: s.Type, Sensitive: s.Sensitive,
 					Default: s.Default, Example: s.Example, AllowedValues: s.Allowed,
 				})
 			}
@@ -208,18 +218,11 @@ func documented(scope Scope) []Setting {
 	return slices.DeleteFunc(Settings(scope), func(s Setting) bool { return s.Dapr })
 }
 
-func shown(s Setting) string {
-	if s.Prefix() {
-		return s.Name + "<service>"
-	}
-	return s.Name
-}
-
 func describe(scope Scope) string {
 	var b strings.Builder
 	for _, s := range documented(scope) {
 		fmt.Fprintf(&b, "  - name: %s\n    type: %s\n    required: false\n    description: %q\n    example: %q\n",
-			shown(s), s.Type, s.Meaning, s.Example)
+			s.shown(), s.Type, s.Meaning, s.Example)
 		if s.Default != "" {
 			fmt.Fprintf(&b, "    default: %q\n", s.Default)
 		}
@@ -246,11 +249,11 @@ func TestTable(t *testing.T) {
 		} else {
 			seen[lower] = true
 		}
-		if s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
+		if s.Prefix() != (s.Rest != "") || s.Meaning == "" || s.Example == "" || s.Scope == 0 || !strings.HasSuffix(s.Meaning, ".") ||
 			!slices.Contains([]string{"string", "number", "bool", "duration", "bytesize"}, s.Type) {
 			t.Errorf("%s is not complete: %+v", s.Name, s)
 		}
-		if s.Dapr != (s.parse == nil) || s.Dapr && s.Scope&Process != 0 {
+		if !s.Dapr && s.parse == nil || s.Dapr && s.Scope&Process != 0 {
 			t.Errorf("%s: either the sidecar's or ours", s.Name)
 		}
 		if s.Dapr {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -90,11 +91,11 @@ SELECT stream FROM h`
 )
 
 func eraseEffects(condition string) string {
-	text := ""
+	var text strings.Builder
 	for n, of := range effectsOf {
-		text += fmt.Sprintf(", effects%d AS (\n  DELETE FROM {schema}.effects e WHERE %s AND %s\n)", n, of, condition)
+		fmt.Fprintf(&text, ", effects%d AS (\n  DELETE FROM {schema}.effects e WHERE %s AND %s\n)", n, of, condition)
 	}
-	return text
+	return text.String()
 }
 
 // eraseRecordsSQL removes $3 records if there are that many.
@@ -221,7 +222,11 @@ func (j *Journal) Erase(ctx context.Context, ref actors.Ref) error {
 	began := false
 	for more := true; more; {
 		var err error
-		if more, err = j.erase(ctx, ref, &began); err != nil {
+		more, err = j.erase(ctx, ref, &began)
+		if contended(sqlState(err)) { // with whoever settles its effects
+			more, err = true, ctx.Err()
+		}
+		if err != nil {
 			return fmt.Errorf("erase %s: %w", ref, err)
 		}
 	}

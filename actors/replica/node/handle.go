@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/dapr-entities/entities/actors"
@@ -15,7 +16,8 @@ type handle struct {
 	// generation that was opened. A later one is another entity to whoever opened this one.
 	generation uint32
 	view       crdt.View
-	changed    func()
+	// changed is nil if nobody is told anything; then nothing is kept for that.
+	changed func()
 	// told says that changed has been called since the last Flush.
 	told   bool
 	closed bool
@@ -81,10 +83,31 @@ func (h *handle) Value() *crdt.Update {
 	return h.r.state.Value(h.p.voters())
 }
 
+// Kind is Replica's.
+func (h *handle) Kind() (k crdt.Kind, deleted bool) {
+	defer h.p.enter()()
+	if h.deleted() {
+		return 0, true
+	}
+	return h.r.state.Kind(), false
+}
+
 // Update is Replica's.
 func (h *handle) Update(u *crdt.Update, level replica.Level, done func(error)) error {
 	defer h.p.enter()()
-	return h.p.update(h, u, level, done)
+	return h.p.update(h, u, h.view.Seen(), level, done)
+}
+
+// Apply is Replica's.
+func (h *handle) Apply(u *crdt.Update, level replica.Level, done func(error)) error {
+	defer h.p.enter()()
+	if h.deleted() {
+		return h.p.mayWrite(h)
+	}
+	if err := h.r.state.Fits(u); err != nil {
+		return fmt.Errorf("writing to %s: %w", h.r.ref, err)
+	}
+	return h.p.update(h, u, nil, level, done)
 }
 
 // Delete is Replica's.

@@ -196,7 +196,7 @@ func (p *partition) join(r *resident, d *crdt.Delta) (inflated bool, err error) 
 	if err != nil || !inflated {
 		return false, err
 	}
-	if h := r.handle; h != nil && h.generation == r.state.Generation() {
+	if h := r.handle; h != nil && h.changed != nil && h.generation == r.state.Generation() {
 		h.view.Note(&p.changes)
 	}
 	p.changed(r)

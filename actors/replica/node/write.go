@@ -10,8 +10,8 @@ import (
 	"github.com/dapr-entities/entities/crdt"
 )
 
-// update applies what a user function said.
-func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done func(error)) error {
+// update applies what the user function said as of what it had seen, or what somebody else said if seen is nil.
+func (p *partition) update(h *handle, u *crdt.Update, seen *crdt.Ctx, level replica.Level, done func(error)) error {
 	r := h.r
 	if err := p.mayWrite(h); err != nil {
 		return err
@@ -25,12 +25,18 @@ func (p *partition) update(h *handle, u *crdt.Update, level replica.Level, done 
 	if level != replica.Local {
 		r.writer.Gone = p.gone
 	}
-	d, lost, err := r.state.Apply(&r.writer, u, h.view.Seen(), &p.changes)
+	d, lost, err := r.state.Apply(&r.writer, u, seen, &p.changes)
 	if err != nil {
 		return fmt.Errorf("updating %s: %w", r.ref, err)
 	}
-	h.view.Own(r.state, u, d)
-	if lost {
+	switch {
+	case seen != nil:
+		h.view.Own(r.state, u, d)
+		if lost {
+			p.tell(r)
+		}
+	case h.changed != nil:
+		h.view.Note(&p.changes)
 		p.tell(r)
 	}
 	p.wrote(r, d, level)

@@ -97,10 +97,10 @@ func (s *EventSourced) event(m *pb.EventSourcedEvent) (*pb.EventSourcedStreamOut
 		return s.violation("an event before init")
 	case s.commands:
 		return s.violation("an event after a command")
-	case m.GetSequence() != s.sequence+1:
+	case m.GetSequence() != s.sequence+1 && (s.sequence > 0 || m.GetSequence() < 1):
 		return s.violation(fmt.Sprintf("event %d after event %d", m.GetSequence(), s.sequence))
 	}
-	s.sequence++
+	s.sequence = m.GetSequence()
 	if err := s.instance.Apply(def.Event{Name: m.GetName(), Payload: m.GetPayload()}); err != nil {
 		return s.unsound(s.sequence, err)
 	}
@@ -115,6 +115,8 @@ func (s *EventSourced) command(ctx context.Context, m *cloudstate.Command) (*pb.
 		return s.fail(m.GetId(), codes.Internal, fmt.Sprintf("protocol error: a command for %q on the stream of %q", m.GetEntityId(), s.id))
 	case s.over:
 		return s.fail(m.GetId(), codes.Internal, "protocol error: a command after a restart was asked for; open a new stream")
+	case m.GetSequence() > 0 && s.sequence == 0 && !s.commands:
+		s.sequence = m.GetSequence()
 	case m.GetSequence() != 0 && m.GetSequence() != s.sequence:
 		return s.fail(m.GetId(), codes.Internal, fmt.Sprintf("protocol error: a command at sequence %d, but %d events have been applied",
 			m.GetSequence(), s.sequence))
