@@ -127,6 +127,8 @@ type ask struct {
 	number  uint64
 	to      slot.Member
 	request []byte
+	// repair says that it has time.
+	repair bool
 }
 
 // baseOrder is a base to be written. Its end is told by based.

@@ -101,6 +101,10 @@ func (n *Node) do(ctx context.Context, p *part, out output) {
 }
 
 func (n *Node) ask(ctx context.Context, p *part, a ask) {
+	member := identityOf(a.to)
+	if a.repair && !n.repairs.wait(ctx, member) {
+		return // the node is at its end
+	}
 	ctx, cancel := context.WithTimeout(ctx, n.config.AskTimeout)
 	defer cancel()
 	var answer []byte
@@ -109,6 +113,9 @@ func (n *Node) ask(ctx context.Context, p *part, a ask) {
 	case n.asking <- struct{}{}:
 		answer, err = n.config.Peers.Ask(ctx, a.to, a.request)
 		<-n.asking
+		if a.repair {
+			n.repairs.spent(member, len(a.request)+len(answer))
+		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
