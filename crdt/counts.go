@@ -83,6 +83,26 @@ func (c *counts) join(o count) (grew bool) {
 	return grew
 }
 
+// joinVote joins what one holder of a slot has voted. A slot has a later holder only when those before are gone, and then their
+// votes count no more: only the last one's is kept.
+func (c *counts) joinVote(o count) (grew bool) {
+	from, _ := c.find(o.slot, 0)
+	to := from
+	for to < len(c.list) && c.list[to].slot == o.slot {
+		to++
+	}
+	switch {
+	case from == to || c.list[to-1].epoch < o.epoch:
+		c.list = slices.Replace(c.list, from, to, o)
+		return true
+	case c.list[to-1].epoch > o.epoch || c.list[to-1].p >= o.p:
+		return false
+	default:
+		c.list[to-1].p = o.p
+		return true
+	}
+}
+
 func (c *counts) tally(m *Members) tally {
 	return countVotes(m, func(who Member) bool {
 		i, ok := c.find(who.Slot, who.Epoch)

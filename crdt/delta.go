@@ -102,10 +102,16 @@ func (d *Delta) Join(o *Delta) error {
 		return fmt.Errorf("joining deltas of a %v and a %v: %w", d.kind, o.kind, ErrKindMismatch)
 	}
 	switch d.kind {
-	case GCounter, PNCounter, Vote:
+	case GCounter, PNCounter:
 		c := counts{list: d.counts}
 		for _, e := range o.counts {
 			c.join(e)
+		}
+		d.counts = c.list
+	case Vote:
+		c := counts{list: d.counts}
+		for _, e := range o.counts {
+			c.joinVote(e)
 		}
 		d.counts = c.list
 	case LWWRegister:

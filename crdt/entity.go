@@ -148,9 +148,13 @@ func (e *Entity) Join(d *Delta, ch *Changes) (inflated bool, err error) {
 
 func (e *Entity) merge(d *Delta, ch *Changes) (inflated bool) {
 	switch e.kind {
-	case GCounter, PNCounter, Vote:
+	case GCounter, PNCounter:
 		for _, c := range d.counts {
 			inflated = e.counts.join(c) || inflated
+		}
+	case Vote:
+		for _, c := range d.counts {
+			inflated = e.counts.joinVote(c) || inflated
 		}
 	case LWWRegister:
 		if d.reg != nil && (e.reg == nil || d.reg.after(e.reg)) {

@@ -106,3 +106,61 @@ func TestVoteSelfFencedReportsFalse(t *testing.T) {
 	}
 	wantAll(t, "self false, 1 of 2", b)
 }
+
+// However often the holders of slots change, and in whatever order it is heard of them, one vote is kept for each slot: that of
+// the last one, since the others are gone.
+func TestVotesBoundedBySlots(t *testing.T) {
+	t.Parallel()
+
+	const slots, epochs = 3, 200
+	var said []*crdt.Delta
+	for slot := range crdt.Slot(slots) {
+		for epoch := range crdt.Epoch(epochs) {
+			said = append(said, crdttest.NewNode(t, crdt.Vote, slot, epoch+1).Say(vote(true)))
+		}
+	}
+	a, b := crdttest.NewNode(t, crdt.Vote, slots, 1), crdttest.NewNode(t, crdt.Vote, slots, 1)
+	joined := said[0].Clone()
+	for i := range said {
+		a.Hear(said[i])
+		b.Hear(said[len(said)-1-i])
+		joinTo(t, joined, said[(i*7)%len(said)])
+	}
+	c := crdttest.NewNode(t, crdt.Vote, slots, 1)
+	c.Hear(joined)
+	if encoded(a.Entity) != encoded(b.Entity) || encoded(a.Entity) != encoded(c.Entity) {
+		t.Error("the order makes a difference")
+	}
+	if n := len(encoded(a.Entity)); n > 40 {
+		t.Errorf("%d bytes for %d slots", n, slots)
+	}
+	a.Live = []crdt.Member{{Slot: 0, Epoch: epochs}, {Slot: 1, Epoch: epochs}, {Slot: 2, Epoch: epochs + 1}}
+	wantAll(t, "self false, 2 of 3", a)
+}
+
+// In a map, votes of members that are gone go when their epochs are sealed.
+func TestNestedVotesGoWithTheirEpochs(t *testing.T) {
+	t.Parallel()
+
+	own, other, store := three(t, crdt.ORMap)
+	store.Hear(own.Say(put("k", vote(true))))
+	store.Hear(other.Say(put("k", vote(true))))
+	other.Hear(store.Entity.Full())
+	before := other.Entity.LiveDots()
+	_, sealed, err := store.Entity.Seal(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Hear(sealed)
+	if encoded(store.Entity) != encoded(other.Entity) {
+		t.Error("states differ")
+	}
+	gone := other.Entity.LiveDots().Missing(before)
+	if len(gone.Ranges()) == 0 {
+		t.Error("the vote of the one who is gone is still there")
+	}
+	other.Live = []crdt.Member{{Slot: 1, Epoch: 1}, {Slot: 2, Epoch: 1}}
+	if got := other.Plain().String(); got != "{"+k+": self true, 1 of 2}" {
+		t.Error(got)
+	}
+}

@@ -35,10 +35,6 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 	switch e.kind {
 	case GCounter, PNCounter:
 		return e.sealCounts(s, through)
-	case Vote:
-		// Votes of an epoch that is over count no more, whoever brings them.
-		e.counts.list = slices.DeleteFunc(e.counts.list, func(c count) bool { return c.slot == s && c.epoch <= through })
-		return nil, nil, nil
 	case GSet, ORSet, ORMap:
 	default:
 		return nil, nil, nil
@@ -49,7 +45,7 @@ func (e *Entity) Seal(s Slot, through Epoch) (*Receipt, *Delta, error) {
 		return nil, nil, nil
 	}
 	r.had = counted(e.root, closed)
-	// The owners are gone, so the sealer folds what they counted.
+	// The owners are gone, so the sealer folds what they counted, and drops what they voted.
 	b := foldAll(e.root, closed)
 	if b != nil {
 		e.merge(&Delta{kind: e.kind, gen: e.gen, body: b}, nil)
@@ -123,13 +119,18 @@ func counted(s store, closed *Ctx) *body {
 	return b
 }
 
-// foldAll folds the events of nested counters that are in closed.
+// foldAll folds the events of nested counters that are in closed, and kills those of nested votes.
 func foldAll(s store, closed *Ctx) *body {
 	b := &body{kind: s.kind()}
 	switch s := s.(type) {
 	case *leaf:
 		if s.k == GCounter || s.k == PNCounter {
 			foldWhere(s, b, closed.Has)
+		}
+		for _, i := range s.items {
+			if s.k == Vote && closed.Has(i.dot) {
+				b.kill = append(b.kill, kill{i.dot, i.dot})
+			}
 		}
 	case *omap:
 		s.each(func(id entryID, e *mapEntry) {

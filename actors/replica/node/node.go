@@ -23,6 +23,8 @@ type Node struct {
 	works    sync.WaitGroup
 	// asking bounds the questions that are under way.
 	asking chan struct{}
+	// repairs bounds what repair takes.
+	repairs pace
 
 	mu      sync.Mutex
 	started bool
@@ -58,6 +60,7 @@ func New(config Config) (*Node, error) {
 		store:    store{cells: config.Cells, limits: config.Limits, chunk: config.ChunkBytes},
 		unstored: make(chan struct{}, 1),
 		asking:   make(chan struct{}, 256),
+		repairs:  pace{perSecond: config.RepairBytes},
 	}
 	for i := range config.Partitions {
 		p := &part{

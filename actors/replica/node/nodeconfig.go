@@ -73,6 +73,9 @@ type Config struct {
 	PollEntities int
 	// Digests is how many digests go into an answer, AnswerBytes about how many bytes. Default to 4096 and 2 MiB.
 	Digests, AnswerBytes int
+	// RepairBytes is how many bytes a second are exchanged with one member to make good what was missed, on average. Defaults
+	// to 32 MiB.
+	RepairBytes int
 
 	// FlushStore is the shortest time between two commits of tails. Defaults to 10 ms.
 	FlushStore time.Duration
@@ -136,6 +139,7 @@ func (c Config) withDefaults() Config {
 		{&c.Partitions, 16}, {&c.Residents, 100_000}, {&c.Remembered, 100_000}, {&c.EntityBytes, 64 << 20},
 		{&c.BatchBytes, 128 << 10}, {&c.EntryBytes, 256 << 10}, {&c.RingBytes, 64 << 20}, {&c.Heartbeats, 3},
 		{&c.Queue, 256}, {&c.Ahead, 4096}, {&c.Parked, 1024}, {&c.Digests, 4096}, {&c.AnswerBytes, 2 << 20},
+		{&c.RepairBytes, 32 << 20},
 		{&c.TailBytes, 32 << 10}, {&c.TailMaxBytes, 512 << 10}, {&c.ChunkBytes, 256 << 10}, {&c.Loads, 8},
 		{&c.SealEpochs, 32}, {&c.PollEntities, 16}, {&c.Segments, 32},
 	}
@@ -207,6 +211,7 @@ func (c *Config) validate() error {
 	within("Parked", c.Parked, 1, 1<<20)
 	within("Digests", c.Digests, 1, 1<<20)
 	within("AnswerBytes", c.AnswerBytes, 1<<10, 1<<30)
+	within("RepairBytes", c.RepairBytes, 1<<10, 1<<40)
 	within("TailBytes", c.TailBytes, 1, journal.MaxCellBytes)
 	within("TailMaxBytes", c.TailMaxBytes, 1, journal.MaxCellBytes-tailBytes)
 	within("ChunkBytes", c.ChunkBytes, 1, journal.MaxCellBytes/2)

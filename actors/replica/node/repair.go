@@ -26,7 +26,13 @@ func (p *partition) ask(to slot.Member, q *request, answered func(a *answer, err
 		}
 		answered(a, err)
 	}
-	p.out.asks = append(p.out.asks, ask{p.lastAsk, to, q.append(nil)})
+	p.out.asks = append(p.out.asks, ask{number: p.lastAsk, to: to, request: q.append(nil)})
+}
+
+// askInTime is ask for what nobody waits for: it may have to wait for others of its kind.
+func (p *partition) askInTime(to slot.Member, q *request, answered func(a *answer, err error)) {
+	p.ask(to, q, answered)
+	p.out.asks[len(p.out.asks)-1].repair = true
 }
 
 // strangerTime is how long to remember a writer that is no member and says nothing.
@@ -71,7 +77,7 @@ func (p *partition) pull() {
 		}
 		o.pulling = true
 		q := &request{kind: askPull, fence: id, lo: o.contig + 1, hi: o.latest}
-		p.ask(m, q, func(a *answer, err error) { p.pulled(o, m, q.lo, a, err) })
+		p.askInTime(m, q, func(a *answer, err error) { p.pulled(o, m, q.lo, a, err) })
 	}
 }
 

@@ -65,7 +65,7 @@ func (p *partition) startRound(m slot.Member, settle *origin) {
 	}
 	d := &round{with: m, settle: settle, sent: p.sums}
 	p.rounds[id] = d
-	p.ask(m, &request{kind: askDigest, sums: d.sent[:]}, func(a *answer, err error) {
+	p.askInTime(m, &request{kind: askDigest, sums: d.sent[:]}, func(a *answer, err error) {
 		if err != nil || len(a.sums) != buckets {
 			d.failed = true
 			p.endRound(d)
@@ -148,7 +148,7 @@ func (p *partition) compareNext(d *round) {
 		return
 	}
 	d.comparing = true
-	p.ask(d.with, q, func(a *answer, err error) {
+	p.askInTime(d.with, q, func(a *answer, err error) {
 		d.comparing = false
 		if err != nil {
 			d.failed, d.queue = true, nil
@@ -159,7 +159,7 @@ func (p *partition) compareNext(d *round) {
 		p.takeItems(a.items, &give)
 		p.config.Observer.repaired(len(a.items))
 		if len(give) > 0 {
-			p.ask(d.with, &request{kind: askGive, items: give}, func(*answer, error) {})
+			p.askInTime(d.with, &request{kind: askGive, items: give}, func(*answer, error) {})
 		}
 		// What did not fit into the answer is asked again.
 		if n := len(a.items); n == 0 {
