@@ -46,6 +46,20 @@ type Keeper interface {
 	Restore(ctx context.Context, r Restored) error
 }
 
+// ManyForgetter is implemented by back ends that forget of many streams in one commit.
+type ManyForgetter interface {
+	// ForgetEach is Forget with wholeValues for each part, all or none of them. Parts that go beyond the head of their
+	// stream are left out. Each stream is named once, and the parts are not so many, nor so big, that they could not be
+	// removed at once.
+	ForgetEach(ctx context.Context, parts []Forgetting) error
+}
+
+// Forgetting is a part of a ForgetEach.
+type Forgetting struct {
+	Ref     actors.Ref
+	Through int64
+}
+
 // CommandRecord is a Record and the command that it is of.
 type CommandRecord struct {
 	Command string

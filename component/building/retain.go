@@ -45,12 +45,17 @@ func (s *sweep) retain(ctx context.Context, list []journal.Summary, now time.Tim
 		}
 		ending, rules = append(ending, stateRef(k.ID)), append(rules, rule)
 	}
+	// A stream stands once in what is removed at once.
+	if err := s.flush(ctx); err != nil {
+		return false, err
+	}
 	if len(ending) > 0 {
 		if err := s.end(ctx, ending, rules, now, due); err != nil {
 			return false, err
 		}
 	}
-	return s.events > before, nil
+	err = s.flush(ctx)
+	return s.events > before, err
 }
 
 // tolerate lets a damaged key be: it must not keep the others from being looked at. What is gone already is as good.
@@ -183,11 +188,50 @@ func (s *sweep) end(ctx context.Context, refs []actors.Ref, rules []config.Reten
 	return nil
 }
 
+// forget has events of a key removed: those of many keys in one commit, unless there are many of this one.
 func (s *sweep) forget(ctx context.Context, ref actors.Ref, floor, through int64) error {
-	if err := s.config.Journal.Forget(ctx, ref, through, true); err != nil {
-		return err
+	n := through - floor
+	if n > retentionEvents {
+		if err := s.config.Journal.Forget(ctx, ref, through, true); err != nil {
+			return err
+		}
+		s.count(n)
+		return nil
 	}
-	s.events += through - floor
-	s.config.Removed(through - floor)
+	if last := len(s.parts) - 1; last >= 0 && s.parts[last].Ref == ref {
+		s.parts[last].Through = max(s.parts[last].Through, through)
+	} else {
+		s.parts = append(s.parts, journal.Forgetting{Ref: ref, Through: through})
+	}
+	if s.size += n; s.size < 5*retentionEvents && len(s.parts) < retentionPage {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+// flush removes what was collected.
+func (s *sweep) flush(ctx context.Context) error {
+	parts, size := s.parts, s.size
+	s.parts, s.size = nil, 0
+	if len(parts) == 0 {
+		return nil
+	}
+	if many, ok := s.config.Journal.(journal.ManyForgetter); ok {
+		if err := many.ForgetEach(ctx, parts); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range parts {
+			if err := s.tolerate(p.Ref.ID, s.config.Journal.Forget(ctx, p.Ref, p.Through, true)); err != nil {
+				return err
+			}
+		}
+	}
+	s.count(size)
 	return nil
+}
+
+func (s *sweep) count(events int64) {
+	s.events += events
+	s.config.Removed(events)
 }

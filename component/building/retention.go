@@ -122,6 +122,10 @@ type sweep struct {
 	// pages as they were left in the sweep before, and in this one, by the key after which they begin.
 	pages, next map[string]pageState
 
+	// parts are to be removed together, and have that many events.
+	parts []journal.Forgetting
+	size  int64
+
 	began time.Time // of a stretch of work, for pace
 	// Of this sweep, for the log.
 	started         time.Time

@@ -79,15 +79,34 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 		if err := s.kept(ref).Forgettable(through, wholeValues); err != nil || through <= s.floor {
 			return err
 		}
-		j.remove(s, through)
-		if through == s.head.Sequence {
-			s.origin, s.updated, s.snapshot = through, now, nil
-		}
+		j.forget(s, through, now)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("forget events of %s: %w", ref, err)
 	}
 	return nil
+}
+
+// ForgetEach implements journal.ManyForgetter.
+func (j *Journal) ForgetEach(ctx context.Context, parts []journal.Forgetting) error {
+	if err := j.change(ctx, func(now time.Time) error {
+		for _, p := range parts {
+			if s := j.streams[p.Ref]; s != nil && p.Through > s.floor && p.Through <= s.head.Sequence {
+				j.forget(s, p.Through, now)
+			}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("forget events of %d streams: %w", len(parts), err)
+	}
+	return nil
+}
+
+func (j *Journal) forget(s *stream, through int64, now time.Time) {
+	j.remove(s, through)
+	if through == s.head.Sequence {
+		s.origin, s.updated, s.snapshot = through, now, nil
+	}
 }
 
 // remove the events of a stream up to a sequence. Readers may hold what was there.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,18 +39,20 @@ SELECT h.xmin::text, h.sequence, h.epoch, h.origin, h.floor, (extract(epoch FROM
 FROM {schema}.streams h LEFT JOIN {schema}.snapshots s ON s.stream = h.stream
 WHERE h.service = $1 AND h.id = $2`
 
-// forgetSQL removes the events up to $3. If that is all of them, the stream begins anew.
+// forgetSQL removes the events of streams up to a sequence. If those are all of a stream, it begins anew. Rows are locked
+// in the order of the arguments, as by moveSQL.
 const forgetSQL = `
 WITH h AS (
-  UPDATE {schema}.streams h SET floor = $3::int8,
-    origin = CASE WHEN h.sequence = $3 THEN $3 ELSE h.origin END,
-    updated = CASE WHEN h.sequence = $3 THEN now() ELSE h.updated END
-  WHERE h.service = $1 AND h.id = $2 AND h.floor < $3 AND h.sequence >= $3
-  RETURNING h.stream, h.origin = $3 AS anew
+  UPDATE {schema}.streams h SET floor = f.through,
+    origin = CASE WHEN h.sequence = f.through THEN f.through ELSE h.origin END,
+    updated = CASE WHEN h.sequence = f.through THEN now() ELSE h.updated END
+  FROM unnest($1::text[], $2::text[], $3::int8[]) AS f(service, id, through)
+  WHERE h.service = f.service AND h.id = f.id AND h.floor < f.through AND h.sequence >= f.through
+  RETURNING h.stream, f.through, h.origin = f.through AS anew
 ), p AS (
   DELETE FROM {schema}.snapshots s USING h WHERE s.stream = h.stream AND h.anew
 ), e AS (
-  DELETE FROM {schema}.events e USING h WHERE e.stream = h.stream AND e.sequence <= $3
+  DELETE FROM {schema}.events e USING h WHERE e.stream = h.stream AND e.sequence <= h.through
 )
 SELECT 1 WHERE false`
 
@@ -205,7 +208,7 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 		// What may be forgotten now may be for ever.
 		for floor := k.Span.Floor; floor < through; {
 			floor = min(through, floor+rules.ForgetEvents)
-			if _, err := j.remove(ctx, forgetSQL, ref.Service, ref.ID, floor); err != nil {
+			if err := j.ForgetEach(ctx, []journal.Forgetting{{Ref: ref, Through: floor}}); err != nil {
 				return err
 			}
 		}
@@ -213,6 +216,27 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 	}()
 	if err != nil {
 		return fmt.Errorf("forget events of %s: %w", ref, err)
+	}
+	return nil
+}
+
+// ForgetEach implements journal.ManyForgetter.
+func (j *Journal) ForgetEach(ctx context.Context, parts []journal.Forgetting) error {
+	parts = slices.SortedFunc(slices.Values(parts), func(a, b journal.Forgetting) int { return a.Ref.Compare(b.Ref) })
+	services, ids := newArray(oidText, 32*len(parts)), newArray(oidText, 32*len(parts))
+	through := newArray(oidInt8, 12*len(parts))
+	for _, p := range parts {
+		services.text(p.Ref.Service)
+		ids.text(p.Ref.ID)
+		through.int8(p.Through)
+	}
+	args := []driver.Value{services.encode(), ids.encode(), through.encode()}
+	_, err := j.remove(ctx, forgetSQL, args...)
+	for contended(sqlState(err)) && ctx.Err() == nil {
+		_, err = j.remove(ctx, forgetSQL, args...)
+	}
+	if err != nil {
+		return fmt.Errorf("forget events of %d streams: %w", len(parts), err)
 	}
 	return nil
 }
@@ -246,8 +270,7 @@ func (j *Journal) erase(ctx context.Context, ref actors.Ref, began *bool) (more 
 	}
 	if k.Span.Sequence-k.Span.Floor > rules.ForgetEvents {
 		*began = true
-		_, err := j.remove(ctx, forgetSQL, ref.Service, ref.ID, k.Span.Floor+rules.ForgetEvents)
-		return true, err
+		return true, j.ForgetEach(ctx, []journal.Forgetting{{Ref: ref, Through: k.Span.Floor + rules.ForgetEvents}})
 	}
 	if many, err := j.remove(ctx, eraseRecordsSQL, ref.Service, ref.ID, int64(rules.EraseRecords)); err != nil || many {
 		*began = true

@@ -150,6 +150,25 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 	return nil
 }
 
+// ForgetEach implements journal.ManyForgetter.
+func (j *Journal) ForgetEach(ctx context.Context, parts []journal.Forgetting) error {
+	if err := j.change(ctx, func(w *writer, now time.Time) error {
+		for _, p := range parts {
+			number, span, err := scanSpan(w.row(selectSpan, p.Ref.Service, p.Ref.ID))
+			if err == nil && p.Through > span.Floor && p.Through <= span.Sequence {
+				err = w.forgetEvents(number, &span, p.Through, now)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("forget events of %d streams: %w", len(parts), err)
+	}
+	return nil
+}
+
 // forgetEvents removes the events of a stream up to a sequence, and lets it begin anew if none is left.
 func (w *writer) forgetEvents(number int64, span *journal.Span, through int64, now time.Time) error {
 	if _, err := w.exec("DELETE FROM events WHERE stream = ? AND sequence <= ?", number, through); err != nil {

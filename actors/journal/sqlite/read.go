@@ -215,17 +215,18 @@ func check(ctx context.Context, tx *sql.Tx, c journal.Check) (d journal.Checked,
 		return d, nil
 	}
 	// The events of an append follow each other and have its command id.
-	rows, err := tx.QueryContext(ctx, "SELECT command FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence", number, c.After)
+	rows, err := tx.QueryContext(ctx, "SELECT sequence, command FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence", number, c.After)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for at := c.After + 1; rows.Next(); at++ {
+		var sequence int64
 		var command string
-		if err := rows.Scan(&command); err != nil {
+		if err := rows.Scan(&sequence, &command); err != nil {
 			return d, err
 		}
-		if command != c.Command {
+		if sequence != at || command != c.Command { // the first one may have been forgotten
 			break
 		}
 		d.Applied, d.LastSequence = true, at
