@@ -42,10 +42,11 @@ type host struct {
 	deliveries *deliveries
 	topics     *topics
 	// subscriptions of sidecars; nil for a client.
-	subscriptions *subscriptions
-	replicas      *replicas
-	catalog       atomic.Pointer[catalog.Catalog]
-	retention     *lease.Leases // nil if there is nothing to remove
+	subscriptions  *subscriptions
+	topicRetention *lease.Leases // nil if all messages are kept
+	replicas       *replicas
+	catalog        atomic.Pointer[catalog.Catalog]
+	retention      *lease.Leases // nil if there is nothing to remove
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -79,6 +80,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	}
 	h.subscriptions = newSubscriptions(h, c.metrics)
 	if h.retention, err = newRetention(h, c); err != nil {
+		return nil, err
+	}
+	if h.topicRetention, err = newTopicRetention(h); err != nil {
 		return nil, err
 	}
 	h.engine, err = engine.New(engine.Config{
@@ -212,6 +216,9 @@ func (h *host) Run(ctx context.Context) error {
 	var first, then []func()
 	if h.subscriptions != nil {
 		first = append(first, part("subscriptions", h.subscriptions.Run))
+	}
+	if h.topicRetention != nil {
+		first = append(first, part("retention of topics", h.topicRetention.Run))
 	}
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })

@@ -55,7 +55,7 @@ func TestPullCompeting(t *testing.T) {
 						mu.Lock()
 						key := m.Metadata["partitionKey"]
 						group := groups[consumer]
-						if of := group[key]; len(of) == 0 || of[len(of)-1] != string(m.Data) { // else it was delivered again
+						if of := group[key]; !slices.Contains(of, string(m.Data)) { // else it was delivered again
 							group[key] = append(of, string(m.Data))
 							total[consumer]++
 						}

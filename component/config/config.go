@@ -83,6 +83,8 @@ type Config struct {
 
 	// Services of an input binding; there may be wildcards among them.
 	Services []string
+	// TopicRetention is how long messages are kept, 0 for ever.
+	TopicRetention time.Duration
 	// ConsumerID of a pub/sub component or input binding, empty if the sidecar gave none.
 	ConsumerID string
 	// From where a consumer begins that is new.

@@ -291,6 +291,12 @@ var settings = []Setting{
 		parse:   parseServices,
 	},
 	{
+		Name: "topicRetention", Default: "off", Type: "string", Scope: State | Process,
+		Meaning: "How long the messages of topics are kept, whether or not they were delivered, or off: for ever. The events of services are kept in any case.",
+		Example: "720h",
+		parse:   parseTopicRetention,
+	},
+	{
 		Name: "consumerID", Type: "string", Scope: PubSub | Binding,
 		Meaning: "Who consumes: components with the same one share the messages of a topic, or the events of an input binding of the same name; others have each their own. Defaults to the app id.",
 		Example: "billing",
