@@ -14,7 +14,7 @@ BUF := go tool -modfile=../../.ci/tools/go.mod buf
 GOLANGCI := go tool -modfile=.ci/lint/go.mod golangci-lint
 
 # Packages whose tests start no Dapr.
-UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|harness|quickstart|tck)(/|$$)')
+UNIT = $(shell go list ./... | grep -vE '/tests/(e2e|crash|harness|quickstart|statestores|tck)(/|$$)')
 
 .PHONY: help
 help: ## List the targets
@@ -53,7 +53,7 @@ unit: ## Run the tests that start no Dapr, with the race detector
 
 .PHONY: e2e
 e2e: tools ## Run the end-to-end tests against a real daprd
-	go test -count=1 -timeout 20m ./tests/harness/... ./tests/quickstart/... ./tests/tck/... ./tests/e2e/...
+	go test -count=1 -timeout 20m ./tests/harness/... ./tests/quickstart/... ./tests/tck/... ./tests/statestores/... ./tests/e2e/...
 
 .PHONY: tck
 tck: ## Run the conformance cases, or those of a user function alone: make tck SERVICE=localhost:8080

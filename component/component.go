@@ -221,7 +221,7 @@ func (c *Component) replace(ctx context.Context, current *running, s start) (*ru
 		}
 	}
 	var kept journal.Journal
-	if current != nil && sameJournal(current.settings.Journal, s.settings.Journal) {
+	if current != nil && sameJournal(current.settings, s.settings) {
 		kept = current.journal
 	}
 	next, err := open(s.ctx, c, s.settings, s.client, kept)

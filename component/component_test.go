@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/daprapi"
 )
 
 // folder is a short one: the path of a socket has little room.
@@ -238,7 +239,7 @@ func TestStopsInOrder(t *testing.T) {
 	}
 
 	// What was acknowledged is there, and the file is nobody's.
-	j, err := openJournal(t.Context(), config.Journal{Scheme: "sqlite", Source: config.Secret(file)})
+	j, err := openJournal(t.Context(), config.Journal{Scheme: "sqlite", Source: config.Secret(file)}, daprapi.Config{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		return h, err
 	}
 	if h.journal = open; open == nil {
-		if h.journal, err = openJournal(ctx, settings.Journal); err != nil {
+		if h.journal, err = openJournal(ctx, settings.Journal, sidecarOf(settings), c.log); err != nil {
 			return nil, err
 		}
 	}
@@ -157,11 +157,13 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 const envelope = 64 << 10
 
 // dial makes a client of the sidecar that settings name.
-func dial(settings config.Config) (*daprapi.Client, error) {
-	return daprapi.Dial(daprapi.Config{
+func dial(settings config.Config) (*daprapi.Client, error) { return daprapi.Dial(sidecarOf(settings)) }
+
+func sidecarOf(settings config.Config) daprapi.Config {
+	return daprapi.Config{
 		Endpoint: settings.DaprGRPCEndpoint, Token: string(settings.DaprAPIToken),
 		Timeout: settings.CommandTimeout, MaxRequest: int(settings.MaxReply),
-	})
+	}
 }
 
 // role is what a host is, for people.
@@ -196,6 +198,7 @@ func reads(r config.Reads) engine.Reads {
 // no more and answers what it has; the engine finishes its turns and appends, and sessions are closed. The journal stays
 // open: it belongs to whoever runs the host.
 func (h *host) Run(ctx context.Context) error {
+	h.awaitJournal(ctx)
 	below, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, below := errgroup.WithContext(below)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/dapr-entities/entities/component/catalog"
@@ -11,9 +12,10 @@ import (
 	"github.com/dapr-entities/entities/component/operations"
 )
 
-// OpenJournal opens a journal for the operations on it. The function it returns closes it. Without create, a file that is
-// not there is an error: whoever looks into a journal does not want a new one.
-func OpenJournal(ctx context.Context, where config.Journal, create bool, known func() *catalog.Catalog) (*operations.Direct, func() error, error) {
+// OpenJournal opens the journal of settings for the operations on it. The function it returns closes it. Without create, a
+// file that is not there is an error: whoever looks into a journal does not want a new one.
+func OpenJournal(ctx context.Context, settings config.Config, create bool, known func() *catalog.Catalog) (*operations.Direct, func() error, error) {
+	where := settings.Journal
 	switch where.Scheme {
 	case "memory":
 		return nil, nil, errors.New("open the journal: one in memory can be reached through its component only; name that by --component")
@@ -22,11 +24,14 @@ func OpenJournal(ctx context.Context, where config.Journal, create bool, known f
 			return nil, nil, fmt.Errorf("open the journal: there is no file %s; is it the right folder?", where.Source.Reveal())
 		}
 	}
-	j, err := openJournal(ctx, where)
+	j, err := openJournal(ctx, where, sidecarOf(settings), slog.New(slog.DiscardHandler))
 	if err != nil {
 		hint := ""
-		if where.Scheme == "sqlite" {
+		switch where.Scheme {
+		case "sqlite":
 			hint = "; if a component has it open, ask that: --component"
+		case "dapr":
+			hint = "; it is reached through a sidecar, at DAPR_GRPC_ENDPOINT"
 		}
 		return nil, nil, fmt.Errorf("open the journal: %w%s", err, hint)
 	}

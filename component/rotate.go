@@ -9,12 +9,13 @@ import (
 
 	"github.com/dapr-entities/entities/actors/replica/slot"
 	"github.com/dapr-entities/entities/component/config"
+	"github.com/dapr-entities/entities/component/daprapi"
 )
 
 // Rotate gives the replicated entities of an app id another cluster id, after their journal was restored from a backup.
 // Those of an app id that the journal does not know are not made up.
 func Rotate(ctx context.Context, where config.Journal, appID string) (_ slot.View, err error) {
-	j, err := openJournal(ctx, where)
+	j, err := openJournal(ctx, where, daprapi.Config{}, nil)
 	if err != nil {
 		return slot.View{}, fmt.Errorf("open the journal: %w", err)
 	}

@@ -145,6 +145,8 @@ func TestJournal(t *testing.T) {
 		"sqlite:entities.db":                    {"sqlite", "entities.db"},
 		"sqlite:/var/lib/a b.db":                {"sqlite", "/var/lib/a b.db"},
 		"memory:":                               {"memory", ""},
+		"dapr:statestore":                       {"dapr", "statestore"},
+		"DAPR:my-store.v2":                      {"dapr", "my-store.v2"},
 		"MEMORY:":                               {"memory", ""},
 		"postgres://u:p@h:1/d?sslmode=x":        {"postgres", "postgres://u:p@h:1/d?sslmode=x"},
 		"postgresql:///d?host=/run/postgresql":  {"postgres", "postgresql:///d?host=/run/postgresql"},
@@ -156,7 +158,7 @@ func TestJournal(t *testing.T) {
 	}
 	for value, want := range map[string]string{
 		"":                            "is empty",
-		"entities.db":                 "has no scheme; use sqlite:<file>, memory: or postgres://",
+		"entities.db":                 "has no scheme; use sqlite:<file>, memory:, postgres://",
 		"mysql://u:hunter2@h/d":       "has an unknown scheme",
 		"sqlite:":                     "does not name a plain file",
 		"sqlite:x.db?mode=memory":     "does not name a plain file",
@@ -165,7 +167,9 @@ func TestJournal(t *testing.T) {
 		"postgres://u:hunter2%@h/d":   "escape special characters",
 		"postgres:host=h pw=hunter2":  "is not a URL",
 		"postgres://u:hunter2@h:xy/d": "is not a URL",
-		"dapr:statestore":             "not supported yet",
+		"dapr:":                       "does not name a component",
+		"dapr:a b":                    "does not name a component",
+		"dapr://statestore":           "does not name a component",
 		"u:hunter2@h":                 "unknown scheme",
 	} {
 		_, err := FromMetadata(map[string]string{"journal": value})

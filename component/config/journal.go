@@ -8,13 +8,13 @@ import (
 
 // Journal says where the events are.
 type Journal struct {
-	// Scheme is sqlite, memory or postgres.
+	// Scheme is sqlite, memory, postgres or dapr.
 	Scheme string
-	// Source is the file of sqlite and the connection string of postgres.
+	// Source is the file of sqlite, the connection string of postgres and the sidecar's state store of dapr.
 	Source Secret
 }
 
-const journalForms = "; use sqlite:<file>, memory: or postgres://<user>:<password>@<host>/<database>"
+const journalForms = "; use sqlite:<file>, memory:, postgres://<user>:<password>@<host>/<database> or dapr:<state store>"
 
 // parseJournal never quotes the text: it may hold a password, also where it is wrong.
 func parseJournal(text string) (Journal, error) {
@@ -46,7 +46,17 @@ func parseJournal(text string) (Journal, error) {
 		}
 		return Journal{Scheme: "postgres", Source: Secret(text)}, nil
 	case "dapr":
-		return Journal{}, errors.New("asks for a Dapr state store as the journal, which is not supported yet" + journalForms)
+		if rest == "" || strings.ContainsFunc(rest, notInName) || len(rest) > maxComponentName {
+			return Journal{}, errors.New("does not name a component of the sidecar after dapr:" + journalForms)
+		}
+		return Journal{Scheme: "dapr", Source: Secret(rest)}, nil
 	}
 	return Journal{}, errors.New("has an unknown scheme" + journalForms)
+}
+
+// maxComponentName is how long the name of a Dapr component may be in Kubernetes.
+const maxComponentName = 253
+
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
 }

@@ -12,7 +12,7 @@ var settings = []Setting{
 	},
 	{
 		Name: "journal", Default: "sqlite:entities.db", Type: "string", Scope: State | Process, Sensitive: true,
-		Meaning: "Where events are kept: sqlite:<file> (one host), postgres://<user>:<password>@<host>/<database> (any number of hosts), memory: (gone when the process ends). The environment variable ENTITIES_JOURNAL sets it too.",
+		Meaning: "Where events are kept: sqlite:<file> (one host), postgres://<user>:<password>@<host>/<database> (any number of hosts), memory: (gone when the process ends), or dapr:<state store> (a state store of the sidecar, by its name: any number of hosts). The environment variable ENTITIES_JOURNAL sets it too.",
 		Example: "postgres://entities:secret@localhost:5432/entities?sslmode=disable",
 		parse: func(c *Config, _, value string) (err error) {
 			c.Journal, err = parseJournal(value)

@@ -46,6 +46,7 @@ func TestComponentFiles(t *testing.T) {
 	t.Parallel()
 	files, _ := filepath.Glob(folder + "/*/*.yaml")
 	hosts, named, pubsubs := map[string]string{}, map[string]string{}, map[string]string{}
+	journals, stores := map[string]string{}, map[string]string{}
 	for _, file := range files {
 		if strings.HasPrefix(file, folder+"/metadata/") {
 			continue
@@ -79,6 +80,10 @@ func TestComponentFiles(t *testing.T) {
 		case "state.entities":
 			resolved, err = FromMetadata(values)
 			hosts[filepath.Base(filepath.Dir(file))] = resolved.Journal.Scheme
+			if resolved.Journal.Scheme == "dapr" {
+				store := string(resolved.Journal.Source)
+				journals[filepath.Join(filepath.Dir(file), store+".yaml")] = store
+			}
 			if values["actorStateStore"] != "true" {
 				t.Errorf("%s: the sidecar hosts no actors without an actorStateStore", file)
 			}
@@ -89,6 +94,8 @@ func TestComponentFiles(t *testing.T) {
 			_, err = Resolve(Binding, values)
 		case "pubsub.entities":
 			_, err = Resolve(PubSub, values)
+		case "state.redis":
+			stores[file] = c.Metadata.Name
 		case "pubsub.redis":
 			pubsubs[file] = c.Metadata.Name
 			// Otherwise the nodes of an app take messages away from each other, and a new one is sent all there ever were.
@@ -102,8 +109,11 @@ func TestComponentFiles(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory", "redis": "postgres"}, hosts); diff != "" {
+	if diff := cmp.Diff(map[string]string{"sqlite": "sqlite", "postgres": "postgres", "memory": "memory", "redis": "postgres", "statestore": "dapr"}, hosts); diff != "" {
 		t.Errorf("folders and journals: %s", diff)
+	}
+	if diff := cmp.Diff(journals, stores); diff != "" {
+		t.Errorf("state stores that are journals, and those that there are: %s", diff)
 	}
 	for file, other := range named {
 		if name := pubsubs[other]; name+".yaml" != filepath.Base(other) {

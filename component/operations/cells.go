@@ -1,9 +1,11 @@
 package operations
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dapr-entities/entities/actors/journal"
@@ -14,10 +16,10 @@ import (
 //	ent/, of/                      copies of replicated entities: as they are
 //	slot/                          the epochs that nodes have used up must not be used again: those, without who holds them
 //	slots/                         the group, with another cluster id and no members
-//	cursor/                        how far a consumer is: at the same place among the events
+//	cursor/, lane/, subscription/  how far consumers are: at the same place among the events
 //	parked/feed/, released/feed/   events that were given up: with the positions that they have there
 //	parked/                        messages that were given up: as they are
-//	lease/, member/, import/       who does what now: not at all
+//	lease/, member/, retention/, import/   who does what now, and how far: not at all
 type fate uint8
 
 const (
@@ -36,12 +38,11 @@ var fates = []struct {
 }{
 	{"parked/feed/", repositioned}, {"released/feed/", repositioned},
 	{"parked/", copied}, {"ent/", copied}, {"of/", copied},
-	{slotPrefix, freed}, {groupPrefix, grouped}, {cursorPrefix, cursored},
-	{"lease/", dropped}, {"member/", dropped}, {importPrefix, dropped},
+	{slotPrefix, freed}, {groupPrefix, grouped}, {"cursor/", cursored}, {"lane/", cursored}, {"subscription/", cursored},
+	{"lease/", dropped}, {"member/", dropped}, {"retention/", dropped}, {importPrefix, dropped},
 }
 
 const (
-	cursorPrefix = "cursor/"
 	slotPrefix   = "slot/"
 	groupPrefix  = "slots/"
 	importPrefix = "import/"
@@ -73,14 +74,6 @@ func parsePlaced(value []byte) (v placedValue, at journal.Position, ok bool) {
 	return v, journal.Position(p), true
 }
 
-// without is the value without its position.
-func (v placedValue) without() placedValue {
-	v = maps.Clone(v)
-	delete(v, "transaction")
-	delete(v, "ordinal")
-	return v
-}
-
 // at is the value with a position.
 func (v placedValue) at(p journal.Position) ([]byte, error) {
 	v = maps.Clone(v)
@@ -94,6 +87,70 @@ func (v placedValue) at(p journal.Position) ([]byte, error) {
 	}
 	v["transaction"], v["ordinal"] = transaction, ordinal
 	return json.Marshal(v)
+}
+
+// place of a position in the value of a cell: the fields that lead to it.
+type place struct {
+	path []string
+	at   journal.Position
+}
+
+// places finds the positions in a value, and takes them out of it.
+func places(value any, path []string) (list []place) {
+	switch v := value.(type) {
+	case []any:
+		for n := range v {
+			list = append(list, places(v[n], append(path, strconv.Itoa(n)))...)
+		}
+	case map[string]any:
+		if at, ok := positionOf(v); ok {
+			list = append(list, place{slices.Clone(path), at})
+			v["ordinal"], v["transaction"] = 0, 0
+		}
+		for _, field := range slices.Sorted(maps.Keys(v)) {
+			list = append(list, places(v[field], append(path, field))...)
+		}
+	}
+	return list
+}
+
+func positionOf(v map[string]any) (at journal.Position, ok bool) {
+	ordinal, isOrdinal := v["ordinal"].(json.Number)
+	transaction, isTransaction := v["transaction"].(json.Number)
+	if !isOrdinal || !isTransaction {
+		return at, false
+	}
+	var err1, err2 error
+	at.Ordinal, err1 = strconv.ParseInt(ordinal.String(), 10, 64)
+	at.Transaction, err2 = strconv.ParseUint(transaction.String(), 10, 64)
+	return at, err1 == nil && err2 == nil
+}
+
+// put a position into a value, and report whether there is a place for it.
+func put(value any, path []string, at journal.Position) bool {
+	switch v := value.(type) {
+	case []any:
+		if len(path) == 0 {
+			return false
+		}
+		n, err := strconv.Atoi(path[0])
+		return err == nil && n >= 0 && n < len(v) && put(v[n], path[1:], at)
+	case map[string]any:
+		if len(path) > 0 {
+			return put(v[path[0]], path[1:], at)
+		}
+		v["ordinal"], v["transaction"] = at.Ordinal, at.Transaction
+		return true
+	}
+	return false
+}
+
+// document is JSON whose numbers are as they were.
+func document(value []byte) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	err = d.Decode(&v)
+	return v, err
 }
 
 // freeSlot is the value of a slot's cell without who holds it.

@@ -180,15 +180,13 @@ func (c *Client) Records(ctx context.Context, ref actors.Ref, after string, limi
 }
 
 // Kept implements Journal.
-func (c *Client) Kept(ctx context.Context, after int64, limit int) ([]journal.Kept, error) {
-	out, err := c.call(ctx, "kept", request{Sequence: after, Limit: limit})
+func (c *Client) Kept(ctx context.Context, mark string, limit int) ([]journal.Kept, string, error) {
+	out, err := c.call(ctx, "kept", request{After: mark, Limit: limit})
 	var list []journal.Kept
 	for i := range out.Effects {
-		k := out.Effects[i].kept()
-		k.Number = out.Effects[i].Number
-		list = append(list, k)
+		list = append(list, out.Effects[i].kept())
 	}
-	return list, err
+	return list, out.Next, err
 }
 
 // Cells implements Journal.

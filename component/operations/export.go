@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,11 +75,10 @@ type export struct {
 	digest   string
 }
 
-// cursor of a consumer.
+// cursor of a consumer, or one of several.
 type cursor struct {
-	key   string
-	value placedValue
-	at    journal.Position
+	cursorLine
+	at journal.Position
 }
 
 func (e *export) run(ctx context.Context, to io.Writer, rest *Rest) error {
@@ -169,7 +169,7 @@ func (e *export) events(ctx context.Context, rest *Rest) error {
 	}
 	// What stands before the place where it goes on cannot be placed any more. Its consumer begins anew, and misses nothing.
 	for len(e.cursors) > 0 && e.at != (journal.Position{}) && e.cursors[0].at.Compare(e.at) < 0 {
-		e.unplaced, e.cursors = append(e.unplaced, e.cursors[0].key), e.cursors[1:]
+		e.unplaced, e.cursors = append(e.unplaced, e.cursors[0].Key), e.cursors[1:]
 	}
 	for {
 		if err := e.toEnd(ctx); err != nil {
@@ -303,19 +303,25 @@ func (e *export) tail(ctx context.Context, services []string, at journal.Positio
 	}
 }
 
+// findCursors finds all positions of consumers that are not written.
 func (e *export) findCursors(ctx context.Context, written map[string]bool) error {
-	for after := ""; ; {
-		page, err := e.From.Cells(ctx, cursorPrefix, after, 0)
-		if err != nil {
-			return err
+	for _, f := range fates {
+		if f.fate != cursored {
+			continue
 		}
-		if len(page) == 0 {
-			break
-		}
-		for _, c := range page {
-			after = c.Key
-			if value, at, ok := parsePlaced(c.Value); ok && !written[c.Key] {
-				e.cursors = append(e.cursors, cursor{c.Key, value.without(), at})
+		for after := ""; ; {
+			page, err := e.From.Cells(ctx, f.prefix, after, 0)
+			if err != nil {
+				return err
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, c := range page {
+				after = c.Key
+				if err := e.addCursors(c, written); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -323,162 +329,41 @@ func (e *export) findCursors(ctx context.Context, written map[string]bool) error
 	return nil
 }
 
+func (e *export) addCursors(c journal.Cell, written map[string]bool) error {
+	value, err := document(c.Value)
+	if err != nil {
+		e.leftOut[word(c.Key)]++
+		return nil //nolint:nilerr // it is said at the end
+	}
+	found := places(value, nil)
+	without, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		l := cursorLine{line{kindCursor}, c.Key, p.path, without}
+		if !written[l.name()] {
+			e.cursors = append(e.cursors, cursor{l, p.at})
+		}
+	}
+	return nil
+}
+
 func (e *export) cursor() error {
 	c := e.cursors[0]
 	e.cursors = e.cursors[1:]
-	return e.w.write(kindCursor, &cursorLine{line{kindCursor}, c.key, c.value})
-}
-
-// forgetTries is how often a stream is looked at anew because events were forgotten meanwhile.
-const forgetTries = 100
-
-// streams writes what there is to streams besides their events, beginning after one.
-func (e *export) streams(ctx context.Context, after actors.Ref) error {
-	done := e.w.chain.counts[kindStream]
-	for _, s := range e.services {
-		if s < after.Service {
-			continue
-		}
-		from := ""
-		if s == after.Service {
-			from = after.ID
-		}
-		for entity, err := range List(ctx, e.From, s, from, 0) {
-			if err != nil {
-				if NotFound(err) {
-					break
-				}
-				return err
-			}
-			err = e.stream(ctx, actors.Ref{Service: s, ID: entity.ID})
-			for tries := 0; errors.Is(err, journal.ErrForgotten) && tries < forgetTries; tries++ { // while it was looked at
-				err = e.stream(ctx, actors.Ref{Service: s, ID: entity.ID})
-			}
-			if err != nil {
-				return err
-			}
-			if done++; done%100 == 0 {
-				e.Progress(Progress{Doing: "streams", Done: done})
-			}
-		}
-	}
-	return nil
-}
-
-func (e *export) stream(ctx context.Context, ref actors.Ref) error {
-	span, err := e.From.Span(ctx, ref)
-	if err != nil {
-		return err
-	}
-	at, err := e.atCut(ctx, ref, span)
-	if err != nil {
-		return err
-	}
-	if at == span.Floor && at < span.Sequence && at > 0 {
-		// What it had at the cut has been forgotten meanwhile. As it is now is better than not at all.
-		if err := e.beyond(ctx, ref, span); err != nil {
-			return err
-		}
-	} else {
-		span.Sequence = at
-	}
-	l := streamLine{line{kindStream}, streamOf(ref, span)}
-	if err := e.w.write(kindStream, &l); err != nil {
-		return err
-	}
-	snapshot, err := e.From.Snapshot(ctx, ref)
-	if err != nil {
-		return err
-	}
-	if snapshot != nil && snapshot.Sequence > span.Origin && snapshot.Sequence <= span.Sequence {
-		l := snapshotLine{line{kindSnapshot}, snapshotForm{snapshot.Sequence, payloadOf(snapshot.Payload)}}
-		if err := e.w.write(kindSnapshot, &l); err != nil {
-			return err
-		}
-	}
-	for after := ""; ; {
-		page, err := e.From.Records(ctx, ref, after, 0)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			return nil
-		}
-		for i := range page {
-			after = page[i].Command
-			if page[i].Sequence > span.Sequence {
-				continue // of a command that came after the cut
-			}
-			l := recordLine{line{kindRecord}, recordOf(&page[i])}
-			if err := e.w.write(kindRecord, &l); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// beyond writes the events that a stream has now.
-func (e *export) beyond(ctx context.Context, ref actors.Ref, span journal.Span) error {
-	for after := span.Floor; after < span.Sequence; {
-		page, err := e.From.Events(ctx, ref, after, int(min(span.Sequence-after, pageEvents)))
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			return &journal.CorruptError{Ref: ref, Sequence: after + 1, Reason: "it is missing"}
-		}
-		for i := range page {
-			after = page[i].Sequence
-			l := eventLineOf(&page[i])
-			if err := e.w.write(kindEvent, &l); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// atCut is the sequence that a stream had at the cut.
-func (e *export) atCut(ctx context.Context, ref actors.Ref, span journal.Span) (int64, error) {
-	behind := func(sequence int64) (bool, error) {
-		list, err := e.From.Events(ctx, ref, sequence-1, 1)
-		if err != nil {
-			return false, err
-		}
-		return len(list) == 1 && list[0].Position.Compare(e.at) <= 0, nil
-	}
-	if span.Sequence == span.Floor { // erased, or without events
-		return span.Sequence, nil
-	}
-	if ok, err := behind(span.Sequence); ok || err != nil {
-		return span.Sequence, err
-	}
-	low, high := span.Floor, span.Sequence
-	for high-low > 1 {
-		middle := low + (high-low)/2
-		ok, err := behind(middle)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
+	return e.w.write(kindCursor, &c.cursorLine)
 }
 
 // effects writes those that are still to be carried out.
 func (e *export) effects(ctx context.Context) error {
-	for after := int64(0); ; {
-		page, err := e.From.Kept(ctx, after, 0)
-		if err != nil || len(page) == 0 {
+	for mark := ""; ; {
+		page, next, err := e.From.Kept(ctx, mark, 0)
+		if err != nil {
 			return err
 		}
 		for i := range page {
 			k := &page[i]
-			after = k.Number
 			if k.Service == "" {
 				return fmt.Errorf("the effect %q of %s cannot be read (%s); discard it at /parked of the component, or repair it", k.Effect.ID, k.Source, k.Problem)
 			}
@@ -488,6 +373,9 @@ func (e *export) effects(ctx context.Context) error {
 			}
 		}
 		e.Progress(Progress{Doing: "effects", Done: e.w.chain.counts[kindEffect]})
+		if mark = next; mark == "" {
+			return nil
+		}
 	}
 }
 

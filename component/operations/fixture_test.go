@@ -120,11 +120,17 @@ func fillCells(t testing.TB, j journal.Journal) {
 	for key, value := range map[string]any{
 		"cursor/g/shop.v1.Cart":          map[string]any{"transaction": at.Transaction, "ordinal": at.Ordinal, "writer": "w", "time": "2026-01-01T00:00:00Z"},
 		"parked/feed/g/shop.v1.Cart/a/2": map[string]any{"transaction": at.Transaction, "ordinal": at.Ordinal, "service": refs[0].Service, "id": refs[0].ID, "sequence": 2, "problem": "no"},
-		"parked/topic/x":                 map[string]any{"event": 1},
-		"slot/shop/0000":                 map[string]any{"epoch": 7, "owner": "me", "ttl": 1},
-		"of/shop/ent/presence/x/base":    nil,
-		"lease/a/b":                      "mine",
-		"odd/a":                          "odd",
+		"lane/g/0": map[string]any{"writer": "w", "places": []any{
+			map[string]any{"transaction": 0, "ordinal": 0, "services": []string{"x"}},
+			map[string]any{"transaction": at.Transaction, "ordinal": at.Ordinal, "services": []string{"shop.v1.Cart"}},
+		}},
+		"subscription/g":              map[string]any{"lanes": 4, "sources": map[string]any{"shop.v1.Cart": map[string]any{"transaction": at.Transaction, "ordinal": at.Ordinal}}},
+		"retention/x":                 map[string]any{"after": "y"},
+		"parked/topic/x":              map[string]any{"event": 1},
+		"slot/shop/0000":              map[string]any{"epoch": 7, "owner": "me", "ttl": 1},
+		"of/shop/ent/presence/x/base": nil,
+		"lease/a/b":                   "mine",
+		"odd/a":                       "odd",
 	} {
 		data := marshal(t, value)
 		if value == nil {

@@ -33,7 +33,7 @@ func (x Importing) Import(ctx context.Context, from io.Reader) (Summary, error) 
 	if x.Progress == nil {
 		x.Progress = func(Progress) {}
 	}
-	i := &importing{Importing: x, r: newLineReader(from), leftOut: map[string]int64{}}
+	i := &importing{Importing: x, r: newLineReader(from), cursors: map[string]any{}, leftOut: map[string]int64{}}
 	s, err := i.run(ctx)
 	damaged, ok := errors.AsType[*DamagedError](err)
 	switch {
@@ -63,6 +63,8 @@ type importing struct {
 	window  window
 	// at is the position of the target up to which what was written has been read back.
 	at journal.Position
+	// cursors are the values of the cells of consumers, by their keys.
+	cursors map[string]any
 	// left is up to where events of streams were given up while the window was brought in.
 	left map[actors.Ref]int64
 	// stream and what there is to it, and records that are still to be written.
@@ -81,6 +83,8 @@ type importState struct {
 	SHA256  string `json:"sha256,omitempty"`
 	// Effects that are kept: some of them may be carried out by the time that the rest is brought in.
 	Effects int64 `json:"effects"`
+	// Cursors that have been passed, by their names, and where they stand in the target.
+	Cursors map[string]positionForm `json:"cursors,omitempty"`
 }
 
 // ranks is the order in which lines of the kinds come.
@@ -150,7 +154,7 @@ func (i *importing) take(ctx context.Context, kind string) error {
 	case kindCursor:
 		return i.cursor(ctx)
 	case kindCut:
-		return i.restore(ctx)
+		return errors.Join(i.restore(ctx), i.putCursors(ctx))
 	case kindStream, kindSnapshot, kindRecord:
 		return i.ofStream(ctx, kind)
 	case kindEffect:

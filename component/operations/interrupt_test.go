@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,6 +158,7 @@ func TestImportResumes(t *testing.T) {
 				if _, err := (Importing{To: target}).Import(t.Context(), strings.NewReader(export)); err != nil {
 					t.Fatal(at, after, err)
 				}
+				notLate(t, target)
 				if diff := cmp.Diff(want, sorted(histories(t, exported(t, target)))); diff != "" {
 					t.Fatal(at, after, diff)
 				}
@@ -222,5 +224,19 @@ func TestClient(t *testing.T) {
 	}
 	if _, err := Erase(t.Context(), to, Ref{Service: "no", ID: "no"}); !NotFound(err) {
 		t.Error(err)
+	}
+}
+
+// notLate looks whether a consumer misses nothing, whatever it gets once more.
+func notLate(t *testing.T, target *Direct) {
+	t.Helper()
+	cell, err := target.Of.Cell(t.Context(), "cursor/g/shop.v1.Cart")
+	if err != nil || cell.Version == 0 {
+		t.Fatal(err)
+	}
+	_, at, _ := parsePlaced(cell.Value)
+	events, _, err := target.Of.Tail(t.Context(), []string{"shop.v1.Cart"}, at, 0)
+	if err != nil || !slices.ContainsFunc(events, func(e journal.Event) bool { return e.Ref == refs[1] && e.Sequence == 1 }) {
+		t.Errorf("the consumer misses an event: it goes on with %+v, %v", events, err)
 	}
 }

@@ -45,7 +45,7 @@ type Source interface {
 	// Records is that of journal.Keeper.
 	Records(ctx context.Context, ref actors.Ref, after string, limit int) ([]journal.CommandRecord, error)
 	// Kept is that of journal.Inventory.
-	Kept(ctx context.Context, after int64, limit int) ([]journal.Kept, error)
+	Kept(ctx context.Context, mark string, limit int) (list []journal.Kept, next string, err error)
 	// Cells is that of journal.Cells.
 	Cells(ctx context.Context, prefix, after string, limit int) ([]journal.Cell, error)
 }

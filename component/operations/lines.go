@@ -2,6 +2,7 @@ package operations
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/dapr-entities/entities/actors/journal"
@@ -25,9 +26,14 @@ type journalLine struct {
 type cursorLine struct {
 	line
 	Key string `json:"key"`
-	// Value of the cell, without the position.
-	Value map[string]json.RawMessage `json:"value"`
+	// Path are the fields that lead to the position in the value; none if it is the value itself that has it.
+	Path []string `json:"path"`
+	// Value of the cell, with all positions 0.
+	Value json.RawMessage `json:"value"`
 }
+
+// name of the position.
+func (l *cursorLine) name() string { return strings.Join(append([]string{l.Key}, l.Path...), "\x00") }
 
 type eventLine struct {
 	line

@@ -81,7 +81,7 @@ func (rest *Rest) take(r *lineReader, kind string, before int64) error {
 		if err := r.decode(&l); err != nil {
 			return err
 		}
-		rest.cursors[l.Key] = true
+		rest.cursors[l.name()] = true
 	case kindEvent:
 		if rest.cut { // of the stream that comes
 			rest.Bytes = rest.last

@@ -34,15 +34,7 @@ func TestRoundTrip(t *testing.T) {
 						t.Error(diff)
 					}
 				}
-				cell, err := target.Of.Cell(t.Context(), "cursor/g/shop.v1.Cart")
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, at, ok := parsePlaced(cell.Value)
-				events, _, err := target.Of.Tail(t.Context(), []string{"shop.v1.Cart"}, at, 1)
-				if err != nil || !ok || len(events) != 1 || events[0].Ref != refs[1] || events[0].Sequence != 1 {
-					t.Errorf("the cursor stands before %+v, %v", events, err)
-				}
+				checkCursors(t, target)
 				loading, err := target.Of.Load(t.Context(), refs[0])
 				if err != nil || loading.Snapshot == nil {
 					t.Errorf("%+v, %v", loading, err)
@@ -73,4 +65,35 @@ func ofStream(lines []string, id string) (list []string) {
 		}
 	}
 	return list
+}
+
+// checkCursors looks whether consumers go on where they were.
+func checkCursors(t *testing.T, target *Direct) {
+	t.Helper()
+	for key, read := range map[string]func(v map[string]any) any{
+		"cursor/g/shop.v1.Cart": func(v map[string]any) any { return v },
+		"lane/g/0":              func(v map[string]any) any { return v["places"].([]any)[1] },
+		"subscription/g":        func(v map[string]any) any { return v["sources"].(map[string]any)["shop.v1.Cart"] },
+	} {
+		cell, err := target.Of.Cell(t.Context(), key)
+		if err != nil || cell.Version == 0 {
+			t.Fatal(key, err)
+		}
+		value, err := document(cell.Value)
+		if err != nil {
+			t.Fatal(key, err)
+		}
+		at, ok := positionOf(read(value.(map[string]any)).(map[string]any))
+		events, _, err := target.Of.Tail(t.Context(), []string{"shop.v1.Cart"}, at, 1)
+		if err != nil || !ok || len(events) != 1 || events[0].Ref != refs[1] || events[0].Sequence != 1 {
+			t.Errorf("%s stands before %+v, %v", key, events, err)
+		}
+	}
+	cell, err := target.Of.Cell(t.Context(), "lane/g/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, _ := document(cell.Value); len(places(value, nil)) != 2 || !strings.Contains(string(cell.Value), `"ordinal":0,"services":["x"],"transaction":0`) {
+		t.Errorf("the lane is %s", cell.Value)
+	}
 }

@@ -94,10 +94,11 @@ var methods = map[string]func(ctx context.Context, j Journal, in *request, out *
 		return err
 	},
 	"kept": func(ctx context.Context, j Journal, in *request, out *response) error {
-		list, err := j.Kept(ctx, in.Sequence, in.Limit)
+		list, next, err := j.Kept(ctx, in.After, in.Limit)
 		for i := range list {
-			out.Effects = append(out.Effects, placedEffect{effectOf(&list[i]), list[i].Number})
+			out.Effects = append(out.Effects, effectOf(&list[i]))
 		}
+		out.Next = next
 		return err
 	},
 	"cells": func(ctx context.Context, j Journal, in *request, out *response) error {

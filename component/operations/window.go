@@ -181,26 +181,3 @@ func same(a, b *journal.Event) bool {
 	}
 	return reflect.DeepEqual(x, y)
 }
-
-// cursor puts a consumer's cursor behind the events that came so far. One that is there is further, or somebody else's.
-func (i *importing) cursor(ctx context.Context) error {
-	var l cursorLine
-	if err := i.r.decode(&l); err != nil || i.To == nil {
-		return err
-	}
-	if err := i.restore(ctx); err != nil {
-		return err
-	}
-	value, err := placedValue(l.Value).at(i.at)
-	if err != nil {
-		return err
-	}
-	if fateOf(l.Key) != cursored {
-		return i.r.wrong("%q is not the key of a cursor", l.Key)
-	}
-	_, err = i.To.Put(ctx, journal.Cell{Key: l.Key, Value: value})
-	if errors.Is(err, journal.ErrConflict) {
-		return nil
-	}
-	return err
-}

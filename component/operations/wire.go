@@ -43,7 +43,8 @@ type response struct {
 	Rendered []json.RawMessage `json:"rendered,omitempty"`
 	Records  []recordForm      `json:"records,omitempty"`
 	Snapshot *snapshotForm     `json:"snapshot,omitempty"`
-	Effects  []placedEffect    `json:"effects,omitempty"`
+	Effects  []effectForm      `json:"effects,omitempty"`
+	Next     string            `json:"next,omitempty"`
 	Cells    []placedCell      `json:"cells,omitempty"`
 	Version  int64             `json:"version,omitempty"`
 	Blocked  string            `json:"blocked,omitempty"`
@@ -68,11 +69,6 @@ func placed(events []journal.Event) []placedEvent {
 		list[i] = placedEvent{eventOf(&events[i]), positionForm(events[i].Position)}
 	}
 	return list
-}
-
-type placedEffect struct {
-	effectForm
-	Number int64 `json:"number"`
 }
 
 type placedCell struct {

@@ -13,11 +13,11 @@ func (d *Direct) Records(ctx context.Context, ref actors.Ref, after string, limi
 }
 
 // Kept implements Journal.
-func (d *Direct) Kept(ctx context.Context, after int64, limit int) ([]journal.Kept, error) {
+func (d *Direct) Kept(ctx context.Context, mark string, limit int) ([]journal.Kept, string, error) {
 	if i, ok := d.Of.(journal.Inventory); ok {
-		return i.Kept(ctx, after, page(limit))
+		return i.Kept(ctx, mark, page(limit))
 	}
-	return nil, actors.Errorf(actors.Unimplemented, "a %s journal cannot list the effects that it keeps", d.Scheme)
+	return nil, "", actors.Errorf(actors.Unimplemented, "a %s journal cannot list the effects that it keeps", d.Scheme)
 }
 
 // Cells implements Journal.

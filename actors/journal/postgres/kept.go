@@ -19,22 +19,30 @@ SELECT e.pos, e.parked, ` + pendingColumns + ` FROM (
 WHERE e.before < {page} ORDER BY e.pos`
 
 // Kept implements journal.Inventory. It is asked for too seldom to be prepared, or to have an index of its own.
-func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []journal.Kept, err error) {
+func (j *Journal) Kept(ctx context.Context, mark string, limit int) (list []journal.Kept, next string, err error) {
+	after, err := rules.Mark(mark)
+	if err != nil {
+		return nil, "", fmt.Errorf("list the effects that are kept: %w", err)
+	}
+	if limit <= 0 {
+		limit = rules.PageEvents
+	}
 	if err := j.enter(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer j.running.RUnlock()
 	statement, err := j.read.PrepareContext(ctx, j.sql(inventorySQL))
 	if err != nil {
-		return nil, fmt.Errorf("list the effects that are kept: %w", err)
+		return nil, "", fmt.Errorf("list the effects that are kept: %w", err)
 	}
 	defer func() { _ = statement.Close() }()
 	err = rows(ctx, statement, func(r *sql.Rows) (bool, error) {
 		var e journal.Kept
+		var number int64
 		var body []byte
 		var sum, since int64
 		var due sql.NullInt64
-		if err := r.Scan(&e.Number, &e.Parked, &e.ID, &e.Key, &e.Source.Service, &e.Source.ID, &e.Tries, &e.Problem, &sum, &body,
+		if err := r.Scan(&number, &e.Parked, &e.ID, &e.Key, &e.Source.Service, &e.Source.ID, &e.Tries, &e.Problem, &sum, &body,
 			&since, &due); err != nil {
 			return false, err
 		}
@@ -46,11 +54,11 @@ func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []jour
 			body = nil // does not decode
 		}
 		rules.Decode(&e.Pending, body)
-		list = append(list, e)
+		list, next = append(list, e), rules.MarkAt(number)
 		return true, nil
-	}, after, atMost(limit))
+	}, after, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list the effects that are kept: %w", err)
+		return nil, "", fmt.Errorf("list the effects that are kept: %w", err)
 	}
-	return list, nil
+	return list, next, nil
 }

@@ -17,9 +17,13 @@ const selectKept = `SELECT number, id, key, service, source, ordered, due, tries
 	FROM effects WHERE number > ? ORDER BY number LIMIT ?`
 
 // Kept implements journal.Inventory.
-func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []journal.Kept, err error) {
+func (j *Journal) Kept(ctx context.Context, mark string, limit int) (list []journal.Kept, next string, err error) {
+	after, err := rules.Mark(mark)
+	if err != nil {
+		return nil, "", fmt.Errorf("list the effects that are kept: %w", err)
+	}
 	if limit <= 0 {
-		limit = -1
+		limit = rules.PageEvents
 	}
 	err = j.snapshot(ctx, func(tx *sql.Tx) (err error) {
 		rows, err := tx.QueryContext(ctx, selectKept, after, limit)
@@ -29,12 +33,13 @@ func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []jour
 		defer func() { err = errors.Join(err, rows.Close()) }()
 		for size := 0; size < rules.PageBytes && rows.Next(); {
 			var e journal.Kept
+			var number int64
 			var key sql.NullString
 			var due sql.NullInt64
 			var ordered bool
 			var since int64
 			var body []byte
-			if err := rows.Scan(&e.Number, &e.ID, &key, &e.Source.Service, &e.Source.ID, &ordered, &due, &e.Tries, &e.Problem,
+			if err := rows.Scan(&number, &e.ID, &key, &e.Source.Service, &e.Source.ID, &ordered, &due, &e.Tries, &e.Problem,
 				&since, &body, &e.Parked); err != nil {
 				return err
 			}
@@ -43,13 +48,13 @@ func (j *Journal) Kept(ctx context.Context, after int64, limit int) (list []jour
 				e.Due = time.UnixMicro(due.Int64).UTC()
 			}
 			rules.Decode(&e.Pending, body)
-			list = append(list, e)
+			list, next = append(list, e), rules.MarkAt(number)
 			size += len(body)
 		}
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the effects that are kept: %w", err)
+		return nil, "", fmt.Errorf("list the effects that are kept: %w", err)
 	}
-	return list, nil
+	return list, next, nil
 }

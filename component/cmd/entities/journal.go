@@ -146,7 +146,7 @@ func (o *operating) open(ctx context.Context, create bool) (operations.Journal, 
 }
 
 func (o *operating) openURL(ctx context.Context, url string, create bool) (operations.Journal, func() error, error) {
-	settings, err := config.Resolve(config.Process, map[string]string{"journal": url})
+	settings, err := config.Resolve(config.Process, config.Environment(o.getenv), map[string]string{"journal": url})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,7 +154,7 @@ func (o *operating) openURL(ctx context.Context, url string, create bool) (opera
 	if err != nil {
 		return nil, nil, err
 	}
-	j, finish, err := component.OpenJournal(ctx, settings.Journal, create, known)
+	j, finish, err := component.OpenJournal(ctx, settings, create, known)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,2 @@
+// Package statestores runs the journal in a Dapr state store against real ones, behind a real daprd.
+package statestores
