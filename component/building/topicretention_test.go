@@ -3,6 +3,7 @@ package building
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestTopicRetention(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- TopicRetention{Journal: b.journal, Age: time.Nanosecond, Interval: time.Millisecond}.Work(ctx)
+			done <- TopicRetention{Journal: b.journal, Age: time.Nanosecond, Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Work(ctx)
 		}()
 		waitFor(t, func() bool {
 			list, err := j.List(t.Context(), "topic/news", "", 0)
