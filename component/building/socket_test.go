@@ -163,7 +163,7 @@ func TestReflection(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	want := []string{
-		"dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.PubSub", "dapr.proto.components.v1.StateStore",
+		"dapr.proto.components.v1.InputBinding", "dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.PubSub", "dapr.proto.components.v1.StateStore",
 		"dapr.proto.components.v1.TransactionalStateStore", "dapr.proto.components.v1.TransactionalStoreMultiMaxSize",
 		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
 	}
