@@ -16,7 +16,7 @@ import (
 //
 // All lanes share the reading. Each track remembers up to where it has seen the journal; a batch is for the tracks that had
 // seen it up to the batch's beginning or farther, and they take of it what they have not seen. So one read serves all lanes
-// that are about as far, and those that have fallen behind, or are new, get some of their own in between.
+// that are about as far; those that have fallen behind, or are new, get reads of their own until they have caught up.
 type dealer struct {
 	*Subscription
 	trial trial
@@ -32,7 +32,7 @@ type dealer struct {
 	version int              // of begins
 	end     journal.Position // where the journal ended; only if ended
 	ended   bool
-	behind  bool // the next read is for those that are behind
+	turn    int // of reads
 	fetched time.Time
 	problem bool // the last read failed
 	block   block
@@ -150,6 +150,10 @@ func (d *dealer) room() (events, bytes int) {
 	return max(1, d.config.Window/n), max(1, d.config.WindowBytes/n)
 }
 
+// ahead is how often a read is for those that have seen the most: seldom enough for the others to catch up with them, after
+// which one read is for all.
+const ahead = 4
+
 // fetch begins to read the next batch, if any lane has room for it, and there may be one.
 func (d *dealer) fetch(ctx context.Context, now time.Time) {
 	if d.reading || len(d.names) == 0 {
@@ -163,10 +167,9 @@ func (d *dealer) fetch(ctx context.Context, now time.Time) {
 		return
 	}
 	from := high
-	if d.behind || d.ended && high == d.end && !d.rung && now.Before(d.fetched.Add(d.config.Poll)) {
+	if d.turn++; d.turn%ahead > 0 || d.ended && high == d.end && !d.rung && now.Before(d.fetched.Add(d.config.Poll)) {
 		from = low
 	}
-	d.behind = !d.behind
 	if d.ended && from == d.end {
 		if !d.rung && now.Before(d.fetched.Add(d.config.Poll)) {
 			return

@@ -46,9 +46,9 @@ type SubscriptionConfig struct {
 	// Concurrency is how many entities a consumer works on side by side, unless it says another number. Defaults to 16.
 	Concurrency int
 	// Window is how many events may be in memory, and WindowBytes how large their payloads may be together; one event of
-	// each lane always may. Default to 4096 and 64 MiB.
+	// each lane always may. Default to 8192 and 64 MiB.
 	Window, WindowBytes int
-	// Batch is how many events are read at once. Defaults to 512.
+	// Batch is how many events are read at once. Defaults to 1024.
 	Batch int
 	// Poll is how often the journal is asked when nobody rings. Defaults to 100 milliseconds.
 	Poll time.Duration
@@ -165,9 +165,9 @@ func (c *SubscriptionConfig) validate() error {
 		or, most int
 	}{
 		{"Lanes", &c.Lanes, 32, MaxLanes},
-		{"Window", &c.Window, 4096, 1 << 30},
+		{"Window", &c.Window, 8192, 1 << 30},
 		{"WindowBytes", &c.WindowBytes, 64 << 20, 1 << 30},
-		{"Batch", &c.Batch, 512, 1 << 20},
+		{"Batch", &c.Batch, 1024, 1 << 20},
 	} {
 		if *n.value == 0 {
 			*n.value = n.or

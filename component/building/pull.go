@@ -105,7 +105,7 @@ func (s *pull) serve(ctx context.Context) error {
 	end()
 	noting.Wait()
 	if s.server.stopping.Err() != nil {
-		return stateStatus(actors.Errorf(actors.Unavailable, "the component stops; subscribe to the topic %q again", cut(s.topic)))
+		return stateStatus(actors.Errorf(actors.Unavailable, "the component stops; subscribe to %q again", cut(s.topic)))
 	}
 	if noted {
 		in.note(context.WithoutCancel(ctx), s.instance, s.topic, -1)

@@ -16,6 +16,7 @@ type report struct {
 	done    map[string][]measurement
 	// converged is how long writes took to get from one node to another.
 	converged []converged
+	fed       []feeding
 
 	postgres string  // version
 	daprd    string  // version
@@ -51,7 +52,7 @@ Set and get are SaveState and GetState of one key, %d bytes a value.
 		missed = r.bounds(out)
 	}
 
-	return missed + r.convergence(out)
+	return missed + r.convergence(out) + r.feeding(out)
 }
 
 func (r report) figures(out io.Writer) {

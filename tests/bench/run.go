@@ -52,6 +52,10 @@ func run(ctx context.Context, o options, out, progress io.Writer) (missed int, e
 		return 0, err
 	}
 
+	if r.fed, err = s.feed(ctx, o, progress); err != nil {
+		return 0, err
+	}
+
 	if r.postgres, r.daprd, err = s.versions(ctx); err != nil {
 		return 0, err
 	}
@@ -190,11 +194,18 @@ func (s *stage) rows(ctx context.Context, o options) ([]row, error) {
 		wanted = append(wanted, row{name: rowPgbench, title: "Postgres alone: pgbench, single-row insert", bench: bench})
 	}
 
-	if len(wanted) == 0 && !slices.ContainsFunc(transports, func(t transport) bool { return o.rows.MatchString(t.name) }) {
-		names := slices.Clone(rowNames)
-		for _, t := range transports {
-			names = append(names, t.name)
-		}
+	var others []string // which are no rows of the table
+
+	for _, t := range transports {
+		others = append(others, t.name)
+	}
+
+	for _, f := range feedings {
+		others = append(others, f.name)
+	}
+
+	if len(wanted) == 0 && !slices.ContainsFunc(others, o.rows.MatchString) {
+		names := slices.Concat(rowNames, others)
 
 		return nil, fmt.Errorf("no row matches %q; there are %q", o.rows, names)
 	}
