@@ -134,25 +134,21 @@ func (s *Subscription) work(ctx context.Context, held *lease.Held) error {
 	if err != nil {
 		return fmt.Errorf("share out the lane %q: %w", held.Name(), err)
 	}
-	for failing := false; ; {
-		err := s.hold(ctx, held, n)
-		if err == nil || ctx.Err() != nil {
-			return nil
-		}
-		if !failing {
+	for failing := false; ctx.Err() == nil; {
+		if err := s.hold(ctx, held, n); err != nil && ctx.Err() == nil && !failing {
 			s.config.Log.Warn("a lane waits", "lane", n, logError, err)
 			failing = true
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(s.config.Poll):
-		}
-		// Who replaced us may have been an earlier life of ours, whose last words came late, or may have the lease now.
-		if err := held.Check(ctx); errors.Is(err, lease.ErrLost) {
-			return nil
+			// Who replaced us may have been an earlier life of ours, whose last words came late, or may have the lease now.
+			if errors.Is(held.Check(ctx), lease.ErrLost) {
+				return nil
+			}
 		}
 	}
+	return nil
 }
 
 // hold a lane until ctx ends, or another has its cell.

@@ -23,7 +23,8 @@ import (
 const (
 	fedService   = "test.v1.Fed"
 	fedConsumers = 4
-	fedKills     = 3
+	// fedKills is how many there are at the least.
+	fedKills = 3
 	// fedLife is how many events a consumer has had when it is killed.
 	fedLife = 30
 )
@@ -85,7 +86,8 @@ func TestFeed(t *testing.T) {
 	for w := range uint64(2) {
 		writers.Go(func() { failed <- f.write(ctx, db.URL(), rand.New(rand.NewPCG(s, w+2)), events/2, enough) })
 	}
-	for kill := range fedKills {
+	kills := max(fedKills, events/10_000)
+	for kill := range kills {
 		err := harness.Poll(ctx, 20*time.Millisecond, func(context.Context) error {
 			if n := victim.count(); n < fedLife {
 				return fmt.Errorf("%s has had %d events", victim.name, n)
@@ -109,7 +111,7 @@ func TestFeed(t *testing.T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.Logf("%d events of %d entities, written in %s; %d deliveries were repeats; %d kills; all had come %s after the last was written; by consumer: %v",
-		f.total(), len(f.written), f.wrote.Round(time.Millisecond), f.repeats, fedKills, time.Since(began).Round(10*time.Millisecond), f.had)
+		f.total(), len(f.written), f.wrote.Round(time.Millisecond), f.repeats, kills, time.Since(began).Round(10*time.Millisecond), f.had)
 	if err := errors.Join(append(f.problems, err)...); err != nil {
 		t.Error(err)
 	}
@@ -218,11 +220,11 @@ func (f *fed) deliver(to, id string, sequence int64) (likes bool) {
 	f.had[to]++
 	n, err := strconv.Atoi(id[min(1, len(id)):])
 	if err != nil || n < 0 || n >= len(f.at) {
-		f.problem("%s is told of %q", to, id)
+		f.problemf("%s is told of %q", to, id)
 		return false
 	}
 	if sequence > f.at[n]+1 || sequence < 1 {
-		f.problem("%s is told of event %d of %s after event %d", to, sequence, id, f.at[n])
+		f.problemf("%s is told of event %d of %s after event %d", to, sequence, id, f.at[n])
 	}
 	if sequence <= f.most[n] {
 		f.repeats++
@@ -231,7 +233,7 @@ func (f *fed) deliver(to, id string, sequence int64) (likes bool) {
 	return f.random.IntN(200) > 0
 }
 
-func (f *fed) problem(format string, args ...any) {
+func (f *fed) problemf(format string, args ...any) {
 	if len(f.problems) < 20 {
 		f.problems = append(f.problems, fmt.Errorf(format, args...))
 	}
@@ -256,7 +258,7 @@ func (f *fed) consumer(name string) *fedConsumer {
 		switch {
 		case c.dead: // nobody is there to be told
 		case err != nil || r.Header.Get("service") != fedService || r.Header.Get("name") != "fed":
-			f.problem("%s is told of %v", c.name, r.Header)
+			f.problemf("%s is told of %v", c.name, r.Header)
 		case f.deliver(c.name, r.Header.Get("id"), sequence):
 			return
 		}
