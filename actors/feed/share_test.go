@@ -236,6 +236,35 @@ func TestHandOver(t *testing.T) {
 	})
 }
 
+// A lane that goes to another component goes there when what was begun has ended, however long that takes.
+func TestGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSharing(t)
+		one, endOne := s.begin(func(c *SubscriptionConfig) { c.Drain, c.Timeout = time.Second, time.Hour })
+		stop := s.consume(one, "a", func(_ context.Context, e journal.Event) error {
+			if e.Sequence == 1 {
+				time.Sleep(5 * time.Minute)
+			}
+			return nil
+		})
+		time.Sleep(time.Second)
+		s.add("x", "y", "z", "x", "y", "z")
+		time.Sleep(time.Second)
+		two, endTwo := s.begin(nil)
+		stopTwo := s.consume(two, "b", nil)
+		time.Sleep(time.Minute)
+		one.Pause()
+		time.Sleep(time.Minute)
+		same(t, "after two minutes", s.got(), "a x:1", "a y:1", "a z:1")
+		time.Sleep(4 * time.Minute)
+		same(t, "after six", s.got(), "b x:2", "b y:2", "b z:2")
+		for _, f := range []func(){stop, stopTwo, endOne, endTwo} {
+			f()
+		}
+	})
+}
+
 // cutOff is a journal that one component cannot reach any more.
 type cutOff struct {
 	journal.Journal
