@@ -57,7 +57,7 @@ type SubscriptionConfig struct {
 	// Look is how often Resolve is asked. Defaults to 2 seconds.
 	Look time.Duration
 	// Drain is how long tries may go on after their consumer or the Subscription was told to stop. Defaults to 8 seconds,
-	// -1 cuts them at once.
+	// -1 cuts them at once. Those of a lane that goes to another component may end in their own time.
 	Drain time.Duration
 	// LeaseTimeout is how long a component may show no sign of life until others take over what it has. Defaults to 5
 	// seconds.

@@ -168,6 +168,11 @@ func (s *Subscription) hold(ctx context.Context, held *lease.Held, number int) (
 	s.box.post(func() { s.dealer.leave(l) })
 	late := time.NewTimer(s.config.Drain)
 	defer late.Stop()
+	if errors.Is(context.Cause(ctx), lease.ErrGivenBack) {
+		// Nobody is in a hurry: the lease is ours until the last try has ended, and that has its Timeout. Who is next would
+		// begin what is cut again while, for all we know, the app of the one that was cut still works on it.
+		late.Stop()
+	}
 	lost := held.Lost()
 	for cut := l.replaced; ; {
 		select {

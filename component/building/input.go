@@ -71,6 +71,9 @@ func (b *input) Read(stream components.InputBinding_ReadServer) error {
 	s.message = func(r *Runtime, e journal.Event) (*components.PullMessagesResponse, error) {
 		return told(r, e, i.room())
 	}
+	if r, _ := b.server.attached(); r == nil || r.Journal == nil {
+		s.log.Warn("there is no journal to read events from; the binding waits for a state.entities component, which names one")
+	}
 	return s.serve(stream.Context())
 }
 
