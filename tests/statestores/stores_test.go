@@ -129,3 +129,14 @@ func TestStores(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkRedis says what an append costs through a sidecar.
+func BenchmarkRedis(b *testing.B) {
+	cluster := harness.Test(b, harness.ClusterConfig{})
+	redis, err := cluster.StartRedis(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	open := opener(sidecar(b, cluster, map[string]string{"redis": string(redis.Component("redis", "state.redis", ""))}), "redis")
+	journaltest.Bench(b, func(t testing.TB) journal.Journal { return open(t, "") })
+}

@@ -48,7 +48,7 @@ func TestAbandonedTransaction(t *testing.T) {
 			one := func(ref actors.Ref, command string) journal.Append {
 				return journal.Append{Ref: ref, Expected: journal.AnySequence, Command: command, Events: []journal.Event{{Name: command}}}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			for _, r := range dying.Append(ctx, []journal.Append{one(a, "before"), one(b, "before")}) {
 				if r.Status != journal.Committed {

@@ -22,7 +22,7 @@ type data struct {
 	big    big
 }
 
-func (e *encoder) data_(v data) { //nolint:revive // data is taken
+func (e *encoder) content(v data) {
 	e.text(v.big.name)
 	if v.big.name != "" {
 		e.number(int64(v.big.size))
@@ -31,7 +31,7 @@ func (e *encoder) data_(v data) { //nolint:revive // data is taken
 	e.bytes(v.inline)
 }
 
-func (d *decoder) data_() data { //nolint:revive // data is taken
+func (d *decoder) content() data {
 	if name := d.text(); name != "" {
 		size := d.number()
 		if size < 0 || size > maxBigBytes {

@@ -16,7 +16,7 @@ const inlineCell = 1 << 10
 func encodeCell(version int64, value data) []byte {
 	var e encoder
 	e.number(version)
-	e.data_(value)
+	e.content(value)
 	return e.data
 }
 
@@ -26,7 +26,7 @@ func decodeCell(stored []byte) (version int64, value data, err error) {
 		return 0, data{}, nil
 	}
 	d := decoder{data: stored}
-	version, value = d.number(), d.data_()
+	version, value = d.number(), d.content()
 	return version, value, d.end()
 }
 

@@ -12,7 +12,7 @@ import (
 type encoder struct{ data []byte }
 
 func (e *encoder) number(n int64)   { e.data = binary.AppendVarint(e.data, n) }
-func (e *encoder) count(n int)      { e.data = binary.AppendUvarint(e.data, uint64(n)) } //nolint:gosec // lengths are not negative
+func (e *encoder) count(n int)      { e.data = binary.AppendUvarint(e.data, uint64(n)) }
 func (e *encoder) text(s string)    { e.count(len(s)); e.data = append(e.data, s...) }
 func (e *encoder) bytes(b []byte)   { e.count(len(b)); e.data = append(e.data, b...) }
 func (e *encoder) raw(b []byte)     { e.data = append(e.data, b...) }
@@ -70,7 +70,7 @@ func (d *decoder) count() int {
 		return 0
 	}
 	d.data = d.data[size:]
-	return int(n) //nolint:gosec // it is not greater than a length
+	return int(n)
 }
 
 func (d *decoder) take(n int) []byte {

@@ -117,7 +117,7 @@ func (h *head) encode() []byte {
 	if s := h.snapshot; s != nil {
 		e.number(s.sequence)
 		e.payload(&s.payload)
-		e.data_(s.data)
+		e.content(s.data)
 		e.fixed(s.sum)
 	}
 	e.count(len(h.effects))
@@ -159,7 +159,7 @@ func decodeHeadBody(body []byte, ref actors.Ref) (*head, error) {
 		h.records = append(h.records, d.command())
 	}
 	if d.flag() {
-		h.snapshot = &snapshot{sequence: d.number(), payload: d.payload(), data: d.data_(), sum: d.fixed()}
+		h.snapshot = &snapshot{sequence: d.number(), payload: d.payload(), data: d.content(), sum: d.fixed()}
 	}
 	for range d.count() {
 		h.effects = append(h.effects, d.effect())
@@ -183,7 +183,7 @@ func (e *encoder) events(events []event) {
 		e.number(v.Sequence)
 		e.text(v.Name)
 		e.payload(&v.Payload)
-		e.data_(v.data)
+		e.content(v.data)
 		e.time(v.Time)
 		e.text(v.Command)
 		c := &v.Context
@@ -199,7 +199,7 @@ func (d *decoder) events() []event {
 	for range d.count() {
 		var v event
 		v.Sequence, v.Name, v.Payload = d.number(), d.text(), d.payload()
-		v.data = d.data_()
+		v.data = d.content()
 		v.Time, v.Command = d.time(), d.text()
 		v.Context = journal.Context{Correlation: d.text(), Causation: d.text(), Traceparent: d.text(), Caller: d.text()}
 		v.sum = d.fixed()
@@ -215,13 +215,13 @@ func (e *encoder) command(c *command) {
 	e.text(c.id)
 	e.raw(c.hash[:])
 	e.number(c.sequence)
-	e.data_(c.outcome)
+	e.content(c.outcome)
 }
 
 func (d *decoder) command() command {
 	c := command{id: d.text()}
 	copy(c.hash[:], d.take(16))
-	c.sequence, c.outcome = d.number(), d.data_()
+	c.sequence, c.outcome = d.number(), d.content()
 	return c
 }
 
@@ -234,13 +234,13 @@ func (e *encoder) effect(v *effect) {
 	e.time(v.since)
 	e.number(v.tries)
 	e.text(v.problem)
-	e.data_(v.body)
+	e.content(v.body)
 }
 
 func (d *decoder) effect() effect {
 	return effect{
 		id: d.text(), key: d.text(), delayed: d.flag(), parked: d.flag(), due: d.time(), since: d.time(),
-		tries: d.number(), problem: d.text(), body: d.data_(),
+		tries: d.number(), problem: d.text(), body: d.content(),
 	}
 }
 

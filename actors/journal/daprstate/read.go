@@ -31,16 +31,16 @@ func (j *Journal) views(ctx context.Context, refs []actors.Ref) ([]*head, error)
 		return nil, err
 	}
 	heads := make([]*head, len(refs))
-	for i, item := range items {
-		r, err := decodeRecord(item)
+	for i, ref := range refs {
+		r, err := decodeRecord(items[i])
 		if err != nil {
 			return nil, err
 		}
-		h, err := decodeHead(r, refs[i])
+		h, err := decodeHead(r, ref)
 		if err != nil {
 			return nil, err
 		}
-		if heads[i], err = j.view(ctx, h, item); err != nil {
+		if heads[i], err = j.view(ctx, h, items[i]); err != nil {
 			return nil, err
 		}
 	}

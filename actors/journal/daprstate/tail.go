@@ -32,7 +32,7 @@ func (j *Journal) tail(ctx context.Context, services []string, after journal.Pos
 		return nil, after, err
 	}
 	// The run of the position itself may have more.
-	number := max(1, int64(after.Transaction)) //nolint:gosec // runs are counted from 1
+	number := max(1, int64(after.Transaction))
 	runs, err := j.feed.from(ctx, o, number)
 	if err != nil {
 		return nil, after, err
@@ -44,7 +44,7 @@ func (j *Journal) tail(ctx context.Context, services []string, after journal.Pos
 		return nil, after, nil
 	}
 	t := tailing{j: j, services: services, limit: limit}
-	return t.go_(ctx, runs, number, after)
+	return t.read(ctx, runs, number, after)
 }
 
 // from returns runs from a number on, up to tailRuns of them.
@@ -93,8 +93,8 @@ type piece struct {
 	foreign bool
 }
 
-// go_ reads runs, of which the first has the number, from after on.
-func (t *tailing) go_(ctx context.Context, runs []run, number int64, after journal.Position) ([]journal.Event, journal.Position, error) { //nolint:revive // go is taken
+// read reads runs, of which the first has the number, from after on.
+func (t *tailing) read(ctx context.Context, runs []run, number int64, after journal.Position) ([]journal.Event, journal.Position, error) {
 	var pieces []*piece
 	var refs []actors.Ref
 	looked, wanted := int64(0), int64(0)
@@ -105,7 +105,7 @@ func (t *tailing) go_(ctx context.Context, runs []run, number int64, after journ
 	for i, r := range runs {
 		p := &piece{number: number + int64(i), run: r, foreign: !slices.Contains(t.services, r.ref.Service)}
 		p.after, p.last = r.after, r.last
-		if uint64(p.number) == after.Transaction { //nolint:gosec // as above
+		if uint64(p.number) == after.Transaction {
 			p.after = min(r.last, r.after+after.Ordinal)
 		}
 		if looked >= rules.Looks || wanted >= most {
@@ -141,7 +141,7 @@ func (t *tailing) collect(ctx context.Context, pieces []*piece, position journal
 	var events []journal.Event
 	for _, p := range pieces {
 		at := func(sequence int64) journal.Position {
-			return journal.Position{Transaction: uint64(p.number), Ordinal: sequence - p.run.after} //nolint:gosec // as above
+			return journal.Position{Transaction: uint64(p.number), Ordinal: sequence - p.run.after}
 		}
 		if p.foreign {
 			position = at(p.last)

@@ -52,7 +52,7 @@ func (s *Store) Chance(seed uint64, rates Rates) {
 	if rates.Delay == 0 {
 		rates.Delay = 5 * time.Millisecond
 	}
-	s.rates, s.random = rates, rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // faults need no secrets
+	s.rates, s.random = rates, rand.New(rand.NewPCG(seed, seed))
 }
 
 // Before has a function called before each call of the store is carried out, with the name of the method.
