@@ -76,6 +76,11 @@ crash: tools ## Kill processes under load and check the history: make crash SEED
 simulate: ## Simulate clusters of replicated entities, one run for each seed: make simulate SEEDS=100000
 	REPLICA_SEEDS=$(SEEDS) CRDT_SEEDS=$(SEEDS) go test -count=1 -v -timeout 12h -run '^(TestSimulation|TestSlots)$$' ./actors/replica/node ./crdt
 
+.PHONY: older-dapr
+older-dapr: ## Host entities over the app channel of Dapr 1.16, which is built first
+	@go run ./tests/harness/tools older
+	ENTITIES_OLDER_DAPR=true go test -count=1 -v -timeout 10m -run '^TestAppChannel$$' ./tests/e2e
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while: make fuzz FUZZTIME=5m
 	@for package in $(UNIT); do \

@@ -13,6 +13,7 @@ import (
 	"github.com/dapr-entities/entities/actors/dispatch"
 	"github.com/dapr-entities/entities/actors/engine"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/actorhost"
 	"github.com/dapr-entities/entities/component/building"
 	"github.com/dapr-entities/entities/component/catalog"
@@ -41,9 +42,10 @@ type host struct {
 	deliveries *deliveries
 	topics     *topics
 	// subscriptions of sidecars; nil for a client.
-	subscriptions *subscriptions
-	replicas      *replicas
-	catalog       atomic.Pointer[catalog.Catalog]
+	subscriptions  *subscriptions
+	topicRetention *lease.Leases // nil if all messages are kept
+	replicas       *replicas
+	catalog        atomic.Pointer[catalog.Catalog]
 }
 
 // open makes a host that is not running. It opens the journal, unless it gets an open one that fits its settings, so that
@@ -76,6 +78,9 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 		}
 	}
 	h.subscriptions = newSubscriptions(h, c.metrics)
+	if h.topicRetention, err = newTopicRetention(h); err != nil {
+		return nil, err
+	}
 	h.engine, err = engine.New(engine.Config{
 		Journal: h.journal, Log: c.log, Observer: c.observer(),
 		Reads:          reads(settings.Reads),
@@ -140,14 +145,7 @@ func open(ctx context.Context, c *Component, settings config.Config, client bool
 	if h.kin, err = h.newKin(c.incarnation); err != nil {
 		return nil, err
 	}
-	h.actors, err = actorhost.New(actorhost.Config{
-		Dial: h.sidecar.Connect, Catalog: h.catalog.Load, Entities: h.engine, Replicated: h.router,
-		Reserved:     map[string]actorhost.Entities{catalog.JournalActorType: h.kin},
-		DrainTimeout: settings.DrainTimeout, StopTimeout: settings.DrainTimeout,
-		MaxReply: int(settings.MaxReply), MaxInFlight: settings.MaxInFlight,
-		Finish:  h.router.Finish,
-		Observe: c.metrics.ActorStream, Log: c.log,
-	})
+	h.actors, err = h.newActorHost(c)
 	return h, err
 }
 
@@ -214,6 +212,9 @@ func (h *host) Run(ctx context.Context) error {
 	var first, then []func()
 	if h.subscriptions != nil {
 		first = append(first, part("subscriptions", h.subscriptions.Run))
+	}
+	if h.topicRetention != nil {
+		first = append(first, part("retention of topics", h.topicRetention.Run))
 	}
 	if h.engine != nil {
 		g.Go(func() error { return named("engine", h.engine.Run(below)) })

@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/feed"
 	"github.com/dapr-entities/entities/actors/journal"
+	"github.com/dapr-entities/entities/actors/lease"
 	"github.com/dapr-entities/entities/component/admin"
 	"github.com/dapr-entities/entities/component/building"
 )
@@ -134,4 +136,24 @@ func (s *subscriptions) landed() {
 	for _, one := range s.all {
 		one.Ring()
 	}
+}
+
+// topicRetentionTimeout is how long a host may be silent before another one goes on with its work, which has time.
+const topicRetentionTimeout = 30 * time.Second
+
+// newTopicRetention makes the work that removes messages that are too old, nil if all are kept. Of the hosts that share a
+// journal, one does it.
+func newTopicRetention(h *host) (*lease.Leases, error) {
+	if h.settings.TopicRetention == 0 {
+		return nil, nil
+	}
+	r := building.TopicRetention{Journal: h.journal, Age: h.settings.TopicRetention, Log: h.log}
+	leases, err := lease.New(lease.Config{
+		Cells: h.journal, Group: "topics", Member: rand.Text(), TTL: topicRetentionTimeout, Log: h.log,
+		Work: func(ctx context.Context, _ *lease.Held) error { return r.Work(ctx) }, // twice at once does no harm
+	})
+	if err != nil {
+		return nil, err
+	}
+	return leases, leases.Names([]string{"retention"})
 }

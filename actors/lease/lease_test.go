@@ -89,7 +89,7 @@ func TestSpreadsEvenly(t *testing.T) {
 		}
 		before := a.Held()
 		b.stop()
-		time.Sleep(3 * time.Second) // one poll to give back, one to take, and one for their being apart
+		time.Sleep(4 * time.Second) // one poll to give back, one to take, one for their being apart, one for the same moment
 		if n, m := len(a.Held()), len(d.Held()); n != 8 || m != 8 {
 			t.Errorf("a holds %d, d %d", n, m)
 		}
@@ -103,7 +103,7 @@ func TestSpreadsEvenly(t *testing.T) {
 			t.Errorf("a kept %d of its %d leases when another left", kept, len(before))
 		}
 		d.crash()
-		time.Sleep(6 * time.Second)
+		time.Sleep(7 * time.Second) // one poll to see its last sign of life, the TTL, and one for their being at the same moment
 		want(t, "a holds", a.Held(), names...)
 		c.end()
 	})
@@ -115,7 +115,7 @@ func TestNamesThatNotAllWant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		a, b := c.start("a", "old", "both"), c.start("b", "both", "new1", "new2", "new3")
-		time.Sleep(3 * time.Second)
+		time.Sleep(4 * time.Second)
 		if !slices.Contains(a.Held(), "old") {
 			t.Errorf("a holds %v", a.Held())
 		}

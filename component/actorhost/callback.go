@@ -1,12 +1,9 @@
 package actorhost
 
 import (
-	"strings"
-
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
 
 	"github.com/dapr-entities/entities/actors"
-	"github.com/dapr-entities/entities/component/catalog"
 )
 
 // take deals with one message of the sidecar. It does not wait for anything.
@@ -85,18 +82,9 @@ type addressed interface {
 	GetActorId() string
 }
 
-// target is what an actor type stands for.
-type target struct {
-	entities Entities
-	// name is the service's.
-	name string
-	// service is nil if the actor type is reserved.
-	service *catalog.Service
-}
-
 // resolve finds the entity that a callback is for.
 func (n *session) resolve(r addressed) (target, actors.Ref, error) {
-	to, err := n.target(r.GetActorType())
+	to, err := n.host.config.target(r.GetActorType())
 	if err != nil {
 		return to, actors.Ref{}, err
 	}
@@ -110,34 +98,6 @@ func (n *session) resolve(r addressed) (target, actors.Ref, error) {
 	return to, actors.Ref{Service: to.name, ID: id}, nil
 }
 
-func (n *session) target(actorType string) (target, error) {
-	if reserved := n.host.config.Reserved[actorType]; reserved != nil {
-		return target{entities: reserved, name: actorType}, nil
-	}
-	if c := n.host.config.Catalog(); c != nil {
-		if s, ok := c.Service(actorType); ok && s.ActorType == actorType {
-			if hosted := n.host.config.hosted(s); hosted != nil {
-				return target{entities: hosted, name: s.Name, service: s}, nil
-			}
-		}
-	}
-	return target{}, actors.Errorf(actors.Unimplemented,
-		"this host does not host the actor type %q; it hosts %s", actorType, strings.Join(n.types, ", "))
-}
-
-// decode makes the payload of a command. The method is nil for reserved actor types.
-func (t target) decode(id, method, contentType string, data []byte) (*catalog.Method, actors.Payload, error) {
-	if t.service == nil {
-		return nil, actors.Payload{ContentType: contentType, Data: data}, nil
-	}
-	m, err := t.service.Method(method)
-	if err != nil {
-		return nil, actors.Payload{}, err
-	}
-	payload, err := m.Decode(id, contentType, data)
-	return m, payload, err
-}
-
 // anyRef names what a callback is for, whether it exists or not.
 func (n *session) anyRef(r addressed) actors.Ref {
 	return actors.Ref{Service: r.GetActorType(), ID: r.GetActorId()}
@@ -147,63 +107,14 @@ func (n *session) anyRef(r addressed) actors.Ref {
 func (n *session) command(to target, ref actors.Ref,
 	r *runtime.SubscribeActorEventsResponseInvokeRequestAlpha1,
 ) *response {
-	in := readMetadata(r.GetMetadata())
-	method, payload, err := to.decode(ref.ID, r.GetMethod(), in.contentType, r.GetData())
-	if err != nil {
-		return n.failed(r.GetId(), ref, 0, err)
-	}
-	deadline, err := in.deadline()
-	if err != nil {
-		return n.failed(r.GetId(), ref, 0, err)
-	}
-	if n.ctx.Err() != nil {
-		return nil
-	}
-	c := actors.Command{
-		Ref: ref, Method: r.GetMethod(), Payload: payload, Metadata: in.metadata, Key: in.key, Deadline: deadline,
-	}
-	outcome, err := to.entities.Handle(n.ctx, c)
-	sequence := outcome.Sequence
-	if finish := n.host.config.Finish; err == nil && finish != nil && !in.outcome && method != nil &&
-		(outcome.Forward != nil || len(outcome.Effects) > 0) {
-		outcome, err = finish(n.ctx, c, outcome)
-	}
+	a := n.host.config.carryOut(n.ctx, invocation{to, ref, r.GetMethod(), r.GetMetadata(), r.GetData()})
 	switch {
 	case n.ctx.Err() != nil:
 		return nil
-	case err != nil:
-		n.report(ref, r.GetMethod(), err)
-		return n.failed(r.GetId(), ref, sequence, err)
-	case in.outcome:
-		return n.answer(r.GetId(), ref, &outcome, in.dataOnly, actors.MarshalOutcome(outcome), contentOutcome)
-	case outcome.Failure != nil:
-		return n.failed(r.GetId(), ref, outcome.Sequence, outcome.Failure)
-	case outcome.Forward != nil:
-		return n.failed(r.GetId(), ref, outcome.Sequence, actors.Errorf(actors.Unimplemented,
-			"%s of %s forwards to %s, and nobody here follows: use the binding or the gateway", r.GetMethod(), ref, outcome.Forward.Ref))
+	case a.err != nil:
+		return n.failed(r.GetId(), ref, a.sequence, a.err)
 	}
-	var data []byte
-	var contentType string
-	switch {
-	case outcome.Reply == nil:
-	case method == nil:
-		data, contentType = outcome.Reply.Data, outcome.Reply.ContentType
-	default:
-		data, contentType, err = method.Encode(*outcome.Reply, in.contentType)
-		if err != nil {
-			return n.failed(r.GetId(), ref, outcome.Sequence, err)
-		}
-	}
-	return n.answer(r.GetId(), ref, &outcome, in.dataOnly, data, contentType)
-}
-
-// answer makes the answer of a command that was carried out, with metadata if the caller gets to see it.
-func (n *session) answer(id string, ref actors.Ref, o *actors.Outcome, dataOnly bool, data []byte, contentType string) *response {
-	var metadata map[string]string
-	if !dataOnly {
-		metadata = replyMetadata(*o, contentType)
-	}
-	return n.sized(id, ref, o.Sequence, invoked(id, data, metadata))
+	return n.sized(r.GetId(), ref, a.sequence, invoked(r.GetId(), a.data, a.metadata))
 }
 
 func invoked(id string, data []byte, metadata map[string]string) *response {

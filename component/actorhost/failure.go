@@ -17,6 +17,18 @@ const maxText = 4 << 10
 
 // failed answers a callback with an error. Its text reaches every caller, its code only those who read the tail.
 func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *response {
+	code, text := failure(ref, sequence, err)
+	if code == actors.NotFound {
+		// daprd takes NotFound for an unknown method, and drops the text.
+		code = actors.Unknown
+	}
+	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_RequestFailed{
+		RequestFailed: &runtime.SubscribeActorEventsRequestFailedAlpha1{Id: id, Code: uint32(code), Message: text},
+	}}
+}
+
+// failure is the code of an error, and the text that goes to the caller.
+func failure(ref actors.Ref, sequence int64, err error) (actors.Code, string) {
 	var e *actors.Error
 	if !errors.As(err, &e) {
 		// Whoever made this error did not mean it for callers. It may name anything.
@@ -26,19 +38,11 @@ func (n *session) failed(id string, ref actors.Ref, sequence int64, err error) *
 	if shown.Code == actors.OK || !shown.Code.Known() {
 		shown.Code = actors.Unknown
 	}
-	code := shown.Code
-	if code == actors.NotFound {
-		// daprd takes NotFound for an unknown method, and drops the text.
-		code = actors.Unknown
-	}
-	text := actors.FailureText(shown, actors.Ref{Service: cut(ref.Service, maxText), ID: cut(ref.ID, maxText)}, sequence)
-	return &response{RequestType: &runtime.SubscribeActorEventsRequestAlpha1_RequestFailed{
-		RequestFailed: &runtime.SubscribeActorEventsRequestFailedAlpha1{Id: id, Code: uint32(code), Message: text},
-	}}
+	return shown.Code, actors.FailureText(shown, actors.Ref{Service: cut(ref.Service, maxText), ID: cut(ref.ID, maxText)}, sequence)
 }
 
 // report logs what the caller of a command is not told: here the error's journey ends.
-func (n *session) report(ref actors.Ref, method string, err error) {
+func (c *Config) report(ref actors.Ref, method string, err error) {
 	cause := err
 	if e, ok := errors.AsType[*actors.Error](err); ok {
 		if e.Cause == nil || e.Code != actors.Internal && e.Code != actors.DataLoss {
@@ -46,7 +50,7 @@ func (n *session) report(ref actors.Ref, method string, err error) {
 		}
 		cause = e.Cause
 	}
-	n.host.log.Error("a command failed", keyService, ref.Service, keyID, ref.ID, keyMethod, method,
+	c.Log.Error("a command failed", keyService, ref.Service, keyID, ref.ID, keyMethod, method,
 		keyError, err, keyCause, cause)
 }
 
@@ -59,9 +63,13 @@ func (n *session) sized(id string, ref actors.Ref, sequence int64, r *response) 
 	if size <= n.host.config.MaxReply {
 		return r
 	}
-	return n.failed(id, ref, sequence, actors.Errorf(actors.ResourceExhausted,
+	return n.failed(id, ref, sequence, oversize(size, n.host.config.MaxReply))
+}
+
+func oversize(size, most int) error {
+	return actors.Errorf(actors.ResourceExhausted,
 		"the command was carried out, but its reply has %d bytes and at most %d are allowed; raise maxReply together "+
-			"with daprd's --max-body-size, or reply with less", size, n.host.config.MaxReply))
+			"with daprd's --max-body-size, or reply with less", size, most)
 }
 
 // bound is no less than the size of an answer, and cheaper to find: protobuf goes through maps by reflection.

@@ -40,7 +40,7 @@ type Entities interface {
 	Handle(context.Context, actors.Command) (actors.Outcome, error)
 }
 
-// Config of a stream host. Dial, Catalog and Entities are needed.
+// Config of a host. Catalog and Entities are needed, and Dial by a stream.
 type Config struct {
 	// Dial opens a connection to the sidecar's gRPC API. The host closes it, and uses it for nothing but the stream.
 	Dial func() (*grpc.ClientConn, error)
@@ -104,7 +104,6 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("%s is not set", name))
 		}
 	}
-	need("Dial", c.Dial != nil)
 	need("Catalog", c.Catalog != nil)
 	need("Entities", c.Entities != nil)
 	if c.IdleTimeout < time.Second {
@@ -146,6 +145,14 @@ type everywhere struct{ actors.Handler }
 func (everywhere) Own(actors.Ref)    {}
 func (everywhere) Disown(actors.Ref) {}
 func (everywhere) DisownAll()        {}
+
+// disownAll says that the sidecar has let go of all entities.
+func (c *Config) disownAll() {
+	c.Entities.DisownAll()
+	for _, reserved := range c.Reserved {
+		reserved.DisownAll()
+	}
+}
 
 // actorTypes are the actor types of the services that are hosted and, if there are any, the reserved ones, sorted.
 func (c Config) actorTypes() []string {

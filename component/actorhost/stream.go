@@ -59,7 +59,11 @@ var _ Host = (*Stream)(nil)
 // New makes a stream host. Nothing happens before Run.
 func New(config Config) (*Stream, error) {
 	config = config.withDefaults()
-	if err := config.validate(); err != nil {
+	err := config.validate()
+	if config.Dial == nil {
+		err = errors.Join(errors.New("Dial is not set"), err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("configure the actor host: %w", err)
 	}
 	return &Stream{config: config, log: config.Log, updated: make(chan struct{}, 1), ready: errNotRunning}, nil
@@ -162,10 +166,7 @@ func (s *Stream) serve(ctx context.Context, types []string, unregistering bool, 
 	err = n.serve(ctx)
 	s.config.Observe(false)
 	s.setReady(errConnecting)
-	s.config.Entities.DisownAll()
-	for _, reserved := range s.config.Reserved {
-		reserved.DisownAll()
-	}
+	s.config.disownAll()
 	s.log.Info("entities are no longer hosted", keyTypes, types, keyReason, err)
 	if errors.Is(err, errStopped) || errors.Is(err, errUpdated) && len(s.config.actorTypes()) == 0 {
 		if err := n.release(); err != nil {

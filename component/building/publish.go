@@ -37,21 +37,21 @@ func publish(ctx context.Context, j Journal, caller string, messages []*message)
 				w.err = err
 			}
 		}
-		for i, w := range writes {
-			if w.done && w.repeated {
-				w.err = again(ctx, j, w, messages[i])
+		for i, m := range messages {
+			if w := writes[i]; w.done && w.repeated {
+				w.err = again(ctx, j, w, m)
 			}
 		}
 		if pending = open(pending); len(pending) == 0 {
 			break
 		}
 	}
-	for i, w := range writes {
-		switch {
+	for i, m := range messages {
+		switch w := writes[i]; {
 		case w.err != nil:
 			problems[i] = w.err
 		case !w.done:
-			problems[i] = actors.Errorf(actors.Aborted, "publish to the topic %q: other writers were faster %d times; try again", cut(messages[i].topic), attempts)
+			problems[i] = actors.Errorf(actors.Aborted, "publish to the topic %q: other writers were faster %d times; try again", cut(m.topic), attempts)
 		}
 	}
 	return problems

@@ -208,9 +208,26 @@ func (p *pubsub) PullMessages(stream components.PubSub_PullMessagesServer) error
 	if first.GetTopic() == nil {
 		return stateStatus(actors.Errorf(actors.InvalidArgument, "the first message of a subscription names no topic"))
 	}
+	if err := p.refuseSilent(first.GetTopic().GetName()); err != nil {
+		return stateStatus(err)
+	}
 	s, err := newPull(p, i, nameOf(ctx), first.GetTopic(), stream)
 	if err != nil {
 		return stateStatus(err)
 	}
 	return s.serve(ctx)
+}
+
+// refuseSilent returns an error if the topic is a service of which there never are events, as far as that is known now.
+func (p *pubsub) refuseSilent(topic string) error {
+	r := p.server.runtime.Load()
+	if r == nil {
+		return nil
+	}
+	if c := r.catalog(); c != nil {
+		if s, ok := c.Service(topic); ok && !s.Kind.Placed() {
+			return actors.Errorf(actors.InvalidArgument, "the topic %q is the service %s, which keeps no events: it is no event-sourced or value entity", cut(topic), s.Name)
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"reflect"
 	"time"
 )
@@ -57,6 +58,11 @@ type Config struct {
 	GatewayAddress string
 	GatewayOrigins string
 
+	// AppPort is the address of the app channel, empty if the sidecar is dialled. Upstream is nil if there is no app behind it.
+	AppPort     string
+	Upstream    *url.URL
+	AppAPIToken Secret
+
 	// AdminAddress is empty if there is to be none.
 	AdminAddress string
 	Pprof        bool
@@ -65,6 +71,8 @@ type Config struct {
 
 	// Services of an input binding; there may be wildcards among them.
 	Services []string
+	// TopicRetention is how long messages are kept, 0 for ever.
+	TopicRetention time.Duration
 	// ConsumerID of a pub/sub component or input binding, empty if the sidecar gave none.
 	ConsumerID string
 	// From where a consumer begins that is new.
@@ -152,6 +160,9 @@ func (c *Config) validate() error {
 	if c.MaxReply > c.MaxBytes || c.MaxMessage > c.MaxBytes {
 		problems = append(problems, fmt.Errorf("maxBytes (%d) has no room for one message of maxMessage (%d) or maxReply (%d)",
 			c.MaxBytes, c.MaxMessage, c.MaxReply))
+	}
+	if c.Upstream != nil && c.AppPort == "" {
+		problems = append(problems, errors.New("upstream is given without appPort, at which the sidecar would find it"))
 	}
 	if err := c.resolveReplication(); err != nil {
 		problems = append(problems, err)

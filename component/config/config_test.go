@@ -251,6 +251,20 @@ func TestBindingMetadata(t *testing.T) {
 	}
 }
 
+func TestTopicRetention(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{"OFF": 0, "24h": 24 * time.Hour, "1m": time.Minute} {
+		if c, err := FromMetadata(map[string]string{"topicRetention": value}); err != nil || c.TopicRetention != want {
+			t.Errorf("%s: %v, %v", value, c.TopicRetention, err)
+		}
+	}
+	for value, want := range map[string]string{"1s": "between 1m and 876000h", "never": "and not off", "": "not a duration"} {
+		if _, err := FromMetadata(map[string]string{"topicRetention": value}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
 func TestPubSubMetadata(t *testing.T) {
 	t.Parallel()
 	c, err := Resolve(PubSub, map[string]string{"maxQueue": "3"}, map[string]string{

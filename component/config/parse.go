@@ -180,6 +180,19 @@ func parseServices(c *Config, _, value string) error {
 	return nil
 }
 
+// parseTopicRetention leaves 0 for ever. Whoever publishes and is in doubt about it looks for his message, which has to be
+// there.
+func parseTopicRetention(c *Config, _, value string) error {
+	if strings.EqualFold(value, "off") {
+		c.TopicRetention = 0
+		return nil
+	}
+	if err := duration(func(c *Config) *time.Duration { return &c.TopicRetention }, "1m", "876000h")(c, "", value); err != nil {
+		return fmt.Errorf("%w, and not off", err)
+	}
+	return nil
+}
+
 // parseConsumerID leaves room for what else names a consumer.
 func parseConsumerID(c *Config, _, value string) error {
 	if len(value) > 256 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {

@@ -96,12 +96,24 @@ func Environment(getenv func(string) string) map[string]string {
 	// A flag shows its value to everybody on the machine.
 	set("journal", getenv("ENTITIES_JOURNAL"))
 	set("peerKey", getenv("ENTITIES_PEER_KEY"))
+	set("appApiToken", getenv("APP_API_TOKEN"))
 	return values
 }
 
-// Flags registers a flag for each setting. The function it returns gives the values of the flags that were set, once
+// spelled lets flags be written as daprd's are: --app-port is --appPort.
+func spelled(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if joined := strings.ReplaceAll(name, "-", ""); joined != name {
+		if s, suffix := find(joined); s != nil && suffix == "" {
+			name = s.Name
+		}
+	}
+	return pflag.NormalizedName(name)
+}
+
+// Flags registers a flag for each setting, which may also be written with dashes between its words. The function it returns gives the values of the flags that were set, once
 // they have been parsed.
 func Flags(fs *pflag.FlagSet) func() map[string]string {
+	fs.SetNormalizeFunc(spelled)
 	for _, s := range Settings(Process) {
 		usage := s.Meaning
 		if len(s.Allowed) > 0 {

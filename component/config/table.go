@@ -180,6 +180,27 @@ var settings = []Setting{
 		parse:   optional(func(c *Config) *string { return &c.GatewayOrigins }),
 	},
 	{
+		Name: "appPort", Default: "off", Type: "string", Scope: State | Process,
+		Meaning: "Port, or host:port, at which the sidecar finds its app (daprd's --app-port, with --app-protocol http): entities are hosted there, and not over the actor stream, which Dapr has since 1.18.2. Or off.",
+		Example: "3000",
+		parse:   parseAppPort,
+	},
+	{
+		Name: "upstream", Type: "string", Scope: State | Process,
+		Meaning: "Address of the HTTP app behind appPort: it gets everything that the sidecar asks for and that is not about entities.",
+		Example: "http://127.0.0.1:3001",
+		parse:   parseUpstream,
+	},
+	{
+		Name: "appApiToken", Type: "string", Scope: State | Process, Sensitive: true,
+		Meaning: "Token that the sidecar shows to its app at appPort. The environment variable APP_API_TOKEN sets it too.",
+		Example: "a-long-random-text",
+		parse: func(c *Config, _, value string) error {
+			c.AppAPIToken = Secret(value)
+			return nil
+		},
+	},
+	{
 		Name: "maxBytes", Default: "256Mi", Type: "bytesize", Scope: State | Process,
 		Meaning: "Size of all commands and answers in progress together.",
 		Example: "1Gi",
@@ -220,6 +241,12 @@ var settings = []Setting{
 		Meaning: "Services whose events an input binding tells the app of, separated by commas. A * stands for any number of characters.",
 		Example: "shop.v1.Cart,billing.*",
 		parse:   parseServices,
+	},
+	{
+		Name: "topicRetention", Default: "off", Type: "string", Scope: State | Process,
+		Meaning: "How long the messages of topics are kept, whether or not they were delivered, or off: for ever. The events of services are kept in any case.",
+		Example: "720h",
+		parse:   parseTopicRetention,
 	},
 	{
 		Name: "consumerID", Type: "string", Scope: PubSub | Binding,

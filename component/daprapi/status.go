@@ -13,6 +13,9 @@ import (
 // serviceText is what daprd puts before the text of an actor host.
 const serviceText = "error from actor service: "
 
+// appStatus is what it puts between, if that host is reached over the app channel: the status with which that refuses.
+const appStatus = "(500) "
+
 // maxText bounds how much of a text of others is repeated, in bytes.
 const maxText = 300
 
@@ -41,7 +44,7 @@ func invokeError(ctx context.Context, command actors.Command, err error) error {
 	text := s.Message()
 	if e, _, ok := actors.ParseFailureText(text); ok {
 		if _, own, found := strings.Cut(e.Message, serviceText); found {
-			e.Message = own
+			e.Message = strings.TrimPrefix(own, appStatus)
 		}
 		return e
 	}

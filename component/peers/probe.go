@@ -2,6 +2,7 @@ package peers
 
 import (
 	"maps"
+	"math/rand/v2"
 	"time"
 )
 
@@ -9,6 +10,7 @@ import (
 type prober struct {
 	origin  uint64
 	timeout time.Duration
+	random  *rand.Rand
 
 	open   bool // a burst is going on
 	began  time.Time
@@ -32,8 +34,9 @@ type verdict struct {
 }
 
 const (
-	burst = 8
-	// gap between two probes.
+	burst = 16
+	// gap between two probes, at the most. It is drawn anew each time: a broker gives messages to those who wait for them
+	// in turn, and to two processes that probe in step it would give each its own.
 	gap = 50 * time.Millisecond
 	// rest is the shortest time between two bursts: others come and go in crowds.
 	rest = 10 * time.Second
@@ -42,7 +45,7 @@ const (
 )
 
 func newProber(origin uint64, timeout time.Duration) prober {
-	return prober{origin: origin, timeout: timeout, flying: map[uint64]time.Time{}, lost: map[uint64]bool{}, others: map[uint64]bool{}, wanted: true}
+	return prober{origin: origin, timeout: timeout, random: rand.New(rand.NewPCG(origin, 0)), flying: map[uint64]time.Time{}, lost: map[uint64]bool{}, others: map[uint64]bool{}, wanted: true}
 }
 
 // restart when the subscription is new: probes that are on their way may have gone to the old one.
@@ -73,7 +76,7 @@ func (p *prober) next(now time.Time, subscribed bool) (number uint64, send bool,
 	if p.left > 0 && !now.Before(p.at) {
 		p.left--
 		p.number++
-		p.at = now.Add(gap)
+		p.at = now.Add(time.Duration(p.random.Int64N(int64(gap))))
 		p.flying[p.number] = now.Add(p.timeout)
 		return p.number, true, 0
 	}

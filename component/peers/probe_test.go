@@ -16,6 +16,8 @@ type consumers struct {
 	sends   int
 	// lose the first so many messages.
 	lose int
+	// inTurn gives a group's messages to its members one after the other, at once, as Redis does with those who wait.
+	inTurn bool
 }
 
 type arrival struct {
@@ -45,6 +47,10 @@ func (c *consumers) publish(from, number uint64) {
 		members[g] = append(members[g], i)
 	}
 	for _, list := range members {
+		if c.inTurn {
+			c.flying = append(c.flying, arrival{c.now, list[(c.sends-1)%len(list)], from, number})
+			continue
+		}
 		delay := time.Duration(c.random.Int64N(int64(200 * time.Millisecond)))
 		c.flying = append(c.flying, arrival{c.now.Add(delay), list[c.random.IntN(len(list))], from, number})
 	}
@@ -92,6 +98,15 @@ func TestProber(t *testing.T) {
 	for i, p := range c.probers {
 		if !ill(p.verdict()) {
 			t.Errorf("a group for two: %d says %+v", i, p.verdict())
+		}
+	}
+	// Two that begin at the same moment do not get their own probes only.
+	inTurn := newConsumers(1, 1)
+	inTurn.inTurn = true
+	inTurn.run(30 * time.Second)
+	for i, p := range inTurn.probers {
+		if !ill(p.verdict()) {
+			t.Errorf("a group for two, served in turn: %d says %+v", i, p.verdict())
 		}
 	}
 	// Somebody sets the consumer ids.

@@ -32,6 +32,10 @@ const (
 	ToolPlacement Tool = "placement"
 	ToolScheduler Tool = "scheduler"
 	ToolCLI       Tool = "dapr"
+
+	// Of a Dapr from before the actor stream; see Older.
+	ToolOlderDaprd     Tool = "daprd-1.16"
+	ToolOlderPlacement Tool = "placement-1.16"
 )
 
 // The actor stream that entities are hosted on came with 1.18.2; the next major version may take it away.
@@ -81,6 +85,20 @@ func Dapr(ctx context.Context, progress io.Writer, want ...Tool) (Binaries, erro
 	}
 
 	return found, nil
+}
+
+// Older returns the daprd and the placement of Dapr 1.16, which is not supported but over the app channel. They are built
+// once, whatever is installed.
+func Older(ctx context.Context, progress io.Writer) (Binaries, error) {
+	built, err := buildTools(ctx, progress, []Tool{ToolOlderDaprd, ToolOlderPlacement})
+	if err != nil {
+		return Binaries{}, err
+	}
+
+	return Binaries{
+		Daprd:     filepath.Join(built[ToolOlderDaprd], string(ToolOlderDaprd)),
+		Placement: filepath.Join(built[ToolOlderPlacement], string(ToolOlderPlacement)),
+	}, nil
 }
 
 // given takes all tools from one folder and reports every missing one.

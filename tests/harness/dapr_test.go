@@ -83,6 +83,7 @@ func TestVersions(t *testing.T) {
 
 	for folder, line := range map[string]string{
 		"dapr":    "github.com/dapr/dapr v" + harness.DaprVersion,
+		"dapr116": "github.com/dapr/dapr v" + harness.OlderDaprVersion,
 		"daprcli": "github.com/dapr/cli v" + harness.CLIVersion,
 	} {
 		module, err := os.ReadFile(filepath.Join("..", folder, "go.mod"))

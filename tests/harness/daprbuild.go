@@ -27,8 +27,9 @@ type source struct {
 // The versions of what is built. They are told to the linker by hand: Dapr's own build does the same, and a daprd that says "edge" makes some
 // clients warn. TestVersions compares them with the go.mod files.
 const (
-	DaprVersion = "1.18.2"
-	CLIVersion  = "1.16.5"
+	DaprVersion      = "1.18.2"
+	OlderDaprVersion = "1.16.5"
+	CLIVersion       = "1.16.5"
 )
 
 // Stripping the binaries halves them, and the time to write them.
@@ -44,6 +45,19 @@ var sources = []source{
 			ToolDaprd:     "github.com/dapr/dapr/cmd/daprd",
 			ToolPlacement: "github.com/dapr/dapr/cmd/placement",
 			ToolScheduler: "github.com/dapr/dapr/cmd/scheduler",
+		},
+		note: "about 5 minutes on two cores, once",
+	},
+	{
+		folder: "tests/dapr116",
+		flags: []string{
+			"-tags", "stablecomponents",
+			"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=" + OlderDaprVersion +
+				" -X github.com/dapr/kit/logger.DaprVersion=" + OlderDaprVersion,
+		},
+		tools: map[Tool]string{
+			ToolOlderDaprd:     "github.com/dapr/dapr/cmd/daprd",
+			ToolOlderPlacement: "github.com/dapr/dapr/cmd/placement",
 		},
 		note: "about 5 minutes on two cores, once",
 	},

@@ -3,6 +3,7 @@
 //
 //	go run ./tests/harness/tools                   daprd and placement
 //	go run ./tests/harness/tools daprd dapr ...    those that are named
+//	go run ./tests/harness/tools older             daprd and placement of a Dapr from before the actor stream
 package main
 
 import (
@@ -30,6 +31,10 @@ func main() {
 func run(ctx context.Context, names []string) error {
 	known := []harness.Tool{harness.ToolDaprd, harness.ToolPlacement, harness.ToolScheduler, harness.ToolCLI}
 
+	if slices.Equal(names, []string{"older"}) {
+		return show(harness.Older(ctx, os.Stderr))
+	}
+
 	var want []harness.Tool
 
 	for _, name := range names {
@@ -40,7 +45,10 @@ func run(ctx context.Context, names []string) error {
 		want = append(want, harness.Tool(name))
 	}
 
-	binaries, err := harness.Dapr(ctx, os.Stderr, want...)
+	return show(harness.Dapr(ctx, os.Stderr, want...))
+}
+
+func show(binaries harness.Binaries, err error) error {
 	if err != nil {
 		return err
 	}

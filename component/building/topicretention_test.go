@@ -1,0 +1,83 @@
+package building
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dapr-entities/entities/actors"
+	"github.com/dapr-entities/entities/actors/journal"
+)
+
+// Messages that are too old go, in streams that have newer ones and in streams that have none. Nothing else does.
+func TestTopicRetention(t *testing.T) {
+	onEach(t, func(t *testing.T, j Journal) {
+		b := newBroker(t, j, nil)
+		add := func(service, id string) {
+			t.Helper()
+			r := j.Append(t.Context(), []journal.Append{{
+				Ref: actors.Ref{Service: service, ID: id}, Expected: journal.AnySequence, Command: "c", Events: []journal.Event{{Name: "n"}},
+			}})
+			if r[0].Status != journal.Committed {
+				t.Fatal(r[0])
+			}
+		}
+		add("shop.v1.Cart", "a")
+		add(StateService, "k")
+		for i := range topicPage + 50 { // more than one page
+			b.publish(t, "news", fmt.Sprint("old ", i), "partitionKey", "k")
+		}
+		b.publish(t, "other", "old", "partitionKey", "k")
+		var cut time.Time
+		for _, topic := range []string{"news", "other"} {
+			for _, e := range b.kept(t, topic) {
+				if e.Time.After(cut) {
+					cut = e.Time
+				}
+			}
+		}
+		cut = cut.Add(time.Microsecond)
+		for !time.Now().After(cut.Add(10 * time.Millisecond)) {
+			time.Sleep(time.Millisecond)
+		}
+		b.publish(t, "news", "new", "partitionKey", "k")
+		r := TopicRetention{Journal: b.journal, Age: time.Hour}
+		if n, err := r.sweep(t.Context(), cut.Add(-time.Hour)); n != 0 || err != nil {
+			t.Errorf("too early: %d, %v", n, err)
+		}
+		if n, err := r.sweep(t.Context(), cut); n != topicPage+51 || err != nil {
+			t.Errorf("%d were removed, %v", n, err)
+		}
+		if n, err := r.sweep(t.Context(), cut); n != 0 || err != nil {
+			t.Errorf("a second time: %d, %v", n, err)
+		}
+		for _, ref := range []actors.Ref{{Service: "shop.v1.Cart", ID: "a"}, {Service: StateService, ID: "k"}} {
+			if last, err := j.Last(t.Context(), []actors.Ref{ref}); err != nil || last[0].Sequence != 1 {
+				t.Errorf("%s: %v, %v", ref, last, err)
+			}
+		}
+		b.publish(t, "other", "new", "partitionKey", "k")
+		for _, topic := range []string{"news", "other"} {
+			if got := b.subscribe(t, "store", topic, nil).take(1); !slices.Equal(got, []string{"new"}) {
+				t.Errorf("%s: %v", topic, got)
+			}
+		}
+		// And a worker that is told to stop stops.
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- TopicRetention{Journal: b.journal, Age: time.Nanosecond, Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Work(ctx)
+		}()
+		waitFor(t, func() bool {
+			list, err := j.List(t.Context(), "topic/news", "", 0)
+			return err == nil && len(list) == 1 && list[0].Floor == list[0].Sequence
+		})
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
