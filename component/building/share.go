@@ -24,6 +24,7 @@ const (
 // thirty writes as for one, and so does a round trip. Every request gets the answer that it would have got alone.
 type shared struct {
 	Journal
+	heads        *heads
 	appends      joint[[]journal.Append, []journal.Result]
 	transactions joint[[]journal.Append, []journal.Result]
 	lasts        joint[[]actors.Ref, newest]
@@ -36,7 +37,7 @@ type newest struct {
 }
 
 func share(j Journal) *shared {
-	s := &shared{Journal: j}
+	s := &shared{Journal: j, heads: newHeads()}
 	s.appends.join, s.appends.carry = joinAppends, s.append
 	s.transactions.join, s.transactions.carry = joinAppends, s.transact
 	s.lasts.join, s.lasts.carry = joinKeys, s.last
@@ -125,9 +126,6 @@ func joinKeys() func(refs []actors.Ref) bool {
 type appendCall = joined[[]journal.Append, []journal.Result]
 
 func together(calls []*appendCall) []journal.Append {
-	if len(calls) == 1 {
-		return calls[0].question
-	}
 	var batch []journal.Append
 	for _, c := range calls {
 		batch = append(batch, c.question...)
@@ -135,20 +133,69 @@ func together(calls []*appendCall) []journal.Append {
 	return batch
 }
 
-func (s *shared) append(ctx context.Context, calls []*appendCall) {
-	results := s.Journal.Append(ctx, together(calls))
+func apart(calls []*appendCall, results []journal.Result) {
 	for _, c := range calls {
-		c.answer, results = results[:len(c.question)], results[len(c.question):]
+		n := len(c.question)
+		c.answer, results = results[:n:n], results[n:]
+	}
+}
+
+func (s *shared) append(ctx context.Context, calls []*appendCall) {
+	batch := together(calls)
+	guessed := s.heads.guess(batch)
+	results := s.Journal.Append(ctx, batch)
+	s.heads.learn(batch, results, guessed)
+	for i := range guessed {
+		if results[i].Status == journal.Conflict {
+			s.anywhere(ctx, batch, results, guessed)
+			break
+		}
+	}
+	apart(calls, results)
+}
+
+// anywhere appends anew what was guessed to be elsewhere than it is, unless that is so because it was appended already.
+func (s *shared) anywhere(ctx context.Context, batch []journal.Append, results []journal.Result, guessed map[int]int64) {
+	var wrong []int
+	var checks []journal.Check
+	for i := range batch {
+		if at, guess := guessed[i]; guess && results[i].Status == journal.Conflict {
+			wrong = append(wrong, i)
+			checks = append(checks, journal.Check{Ref: batch[i].Ref, Command: batch[i].Command, After: at})
+		}
+	}
+	checked, err := s.Heads(ctx, checks)
+	var again []journal.Append
+	var places []int
+	for k, i := range wrong {
+		switch {
+		case err != nil:
+			results[i] = journal.Result{Status: journal.Unknown, Err: err}
+		case checked[k].Applied:
+			results[i] = journal.Result{Status: journal.Committed, Head: journal.Head{Sequence: checked[k].LastSequence, Epoch: checked[k].Head.Epoch}}
+		default:
+			a := batch[i]
+			a.Expected = journal.AnySequence
+			again, places = append(again, a), append(places, i)
+		}
+	}
+	if len(again) == 0 {
+		return
+	}
+	for k, r := range s.Journal.Append(ctx, again) {
+		results[places[k]] = r
 	}
 }
 
 // transact makes one transaction of several. Those that were not carried out for what may be wrong with another one are
 // tried again without it, or alone where the journal does not tell which it was.
 func (s *shared) transact(ctx context.Context, calls []*appendCall) {
-	results := s.Journal.Transact(ctx, together(calls))
+	batch := together(calls)
+	results := s.Journal.Transact(ctx, batch)
+	s.heads.learn(batch, results, nil)
+	apart(calls, results)
 	var again []*appendCall
 	for _, c := range calls {
-		c.answer, results = results[:len(c.question)], results[len(c.question):]
 		if !slices.ContainsFunc(c.answer, func(r journal.Result) bool { return r.Status != journal.Refused || blameless(r.Err) }) {
 			again = append(again, c)
 		}
@@ -160,6 +207,7 @@ func (s *shared) transact(ctx context.Context, calls []*appendCall) {
 	default:
 		for _, c := range again {
 			c.answer = s.Journal.Transact(ctx, c.question)
+			s.heads.learn(c.question, c.answer, nil)
 		}
 	}
 }
