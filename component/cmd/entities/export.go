@@ -17,8 +17,8 @@ func exportCommand(o *operating) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export <file>",
 		Short: "Write all that is worth keeping of a journal into a file",
-		Long: `Write all that is worth keeping of a journal into a file, or to standard output (-): JSON, one object a line, each with a
-checksum. The format is documented in docs/export-format.md.
+		Long: `Write all that is worth keeping of a journal into a file, or to standard output (-): JSON, one object a line, each with
+a checksum. The format is documented in docs/export-format.md.
 
 If the file is there already and incomplete, because an export was interrupted, the export goes on where it ended. What
 is in it is checked first. To standard output it cannot go on.
@@ -114,13 +114,13 @@ func importCommand(o *operating) *cobra.Command {
 		Short: "Bring an export into a journal",
 		Long: `Bring an export into an empty journal, from a file or from standard input (-).
 
-Each line is checked before anything of it is written, and events are read back afterwards. An import that was interrupted
-goes on when it is repeated with the same export: what is there already is compared and not written again. When it is
-complete, repeating it does nothing.
+Each line is checked before anything of it is written, and events are read back afterwards. An import that was
+interrupted goes on when it is repeated with the same export: what is there already is compared and not written again.
+When it is complete, repeating it does nothing.
 
 The components of the journal should be started when the import is complete. Events get new positions; the cursors of
-consumers stand at the same place among them. Effects that were still to be carried out are carried out from here, so the
-components of the exported journal must not run any more, or they are carried out twice.`,
+consumers stand at the same place among them. Effects that were still to be carried out are carried out from here, so
+the components of the exported journal must not run any more, or they are carried out twice.`,
 		Example: "  ENTITIES_JOURNAL=postgres://… entities journal import backup.jsonl\n  entities journal import --dry-run backup.jsonl\n  gunzip < backup.jsonl.gz | entities journal import --journal sqlite:entities.db -",
 		Args:    exactly("<file>"),
 	}
@@ -183,8 +183,8 @@ func moveCommand(o *operating) *cobra.Command {
   2. run this command; if it is interrupted, run it again,
   3. give the components the new journal, and start them.
 
-A SQLite journal that a component has open is refused. That a PostgreSQL one was written to meanwhile is found at the end,
-and said. The old journal is left as it is: start no component on it any more, or effects are carried out twice.
+A SQLite journal that a component has open is refused. That a PostgreSQL one was written to meanwhile is found at the
+end, and said. The old journal is left as it is: start no component on it any more, or effects are carried out twice.
 
 Passwords are better given by ENTITIES_JOURNAL and ENTITIES_JOURNAL_TO than by flags, which everybody on the machine can
 see.`,

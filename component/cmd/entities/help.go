@@ -19,8 +19,13 @@ const width = 115
 func settingFlags(c *cobra.Command) func() map[string]string {
 	values := config.Flags(c.Flags())
 	c.Flags().SortFlags = false
-	c.SetUsageTemplate(strings.ReplaceAll(c.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", width)))
+	wrapUsages(c)
 	return values
+}
+
+// wrapUsages wraps the texts of the flags of a command, and of those below it.
+func wrapUsages(c *cobra.Command) {
+	c.SetUsageTemplate(strings.ReplaceAll(c.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", width)))
 }
 
 // flagError says what to do about a flag that is wrong.

@@ -61,6 +61,7 @@ func journalCommand(getenv func(string) string) *cobra.Command {
 	}
 	o := &operating{getenv: getenv}
 	o.flags(c)
+	wrapUsages(c)
 	c.AddCommand(servicesCommand(o), listCommand(o), historyCommand(o), stateCommand(o), tailCommand(o),
 		exportCommand(o), importCommand(o), moveCommand(o), eraseCommand(o))
 	return c

@@ -69,6 +69,11 @@ func TestHelp(t *testing.T) {
 		{[]string{"--version"}, []string{"entities version " + version()}},
 		{[]string{}, []string{"replication ", "run ", "serve ", "version "}},
 		{[]string{"replication", "rotate", "--help"}, []string{"entities replication rotate", "--appId", "stop all components", "ENTITIES_JOURNAL"}},
+		{[]string{"journal", "--help"}, []string{"services ", "erase ", "Exit codes:", "ENTITIES_COMPONENT"}},
+		{[]string{"journal", "export", "--help"}, []string{"entities journal export <file>", "--component"}},
+		{[]string{"journal", "import", "--help"}, []string{"--dry-run", "--merge"}},
+		{[]string{"journal", "move", "--help"}, []string{"ENTITIES_JOURNAL_TO"}},
+		{[]string{"journal", "tail", "--help"}, []string{"--follow", "--since"}},
 		{[]string{"serve", "--help"}, []string{"--journal", "sqlite:entities.db", "--socketFolder"}},
 		{[]string{"run", "--help"}, []string{"entities run [flags] -- command [arguments]\n", "dapr run -f", "--journal"}},
 	} {

@@ -96,8 +96,13 @@ What the events hold is shown as JSON where that is known: JSON events, and prot
 	width := c.Flags().Int("width", 80, "cut what an event holds after so many characters; 0 for all of it")
 	c.RunE = o.do(func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error {
 		t := newTable(c.OutOrStdout(), o.output, "SEQUENCE", "TIME", "NAME", "DATA", "COMMAND")
+		next := int64(0)
 		for e, err := range operations.History(ctx, j, operations.Ref{Service: args[0], ID: args[1]}, *after, *limit) {
 			if err == nil {
+				if next == 0 && e.Sequence > *after+1 {
+					fmt.Fprintf(c.ErrOrStderr(), "The events up to %d are no longer kept.\n", e.Sequence-1)
+				}
+				next = e.Sequence + 1
 				err = t.row(e, strconv.FormatInt(e.Sequence, 10), timeText(e.Time), named(e.Name), data(e.Data, e.Type, *width), brief(e.Command, 24))
 			}
 			if err != nil {
