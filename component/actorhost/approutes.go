@@ -128,8 +128,7 @@ func (c *Channel) command(w http.ResponseWriter, r *http.Request, v invocation) 
 	v.entities.Own(v.ref)
 	var err error
 	if v.data, err = io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.channel.MaxRequest))); err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			err = actors.Errorf(actors.ResourceExhausted, "the payload of %s to %s has more than %d bytes (maxMessage)", v.method, v.ref, large.Limit)
 		} else {
 			err = actors.Errorf(actors.Canceled, "the sidecar broke off while it sent %s to %s", v.method, v.ref)
@@ -170,6 +169,7 @@ func (c *Channel) command(w http.ResponseWriter, r *http.Request, v invocation) 
 func (c *Channel) refuse(w http.ResponseWriter, ref actors.Ref, sequence int64, err error) {
 	_, text := failure(ref, sequence, err)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusInternalServerError)
 	_, _ = io.WriteString(w, text) // to a sidecar that may be gone
 }

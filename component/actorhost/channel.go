@@ -159,7 +159,9 @@ func (c *Channel) Run(ctx context.Context) error {
 			err = nil // what was left is cut off, as with a stream
 		}
 		err = errors.Join(err, server.Close())
-		<-ended
+		if serving := <-ended; !errors.Is(serving, http.ErrServerClosed) {
+			err = errors.Join(err, serving)
+		}
 	}
 	cancel()
 	watching.Wait()

@@ -51,7 +51,7 @@ func (r TopicRetention) Work(ctx context.Context) error {
 	for failing := false; ; {
 		removed, err := r.sweep(ctx, time.Now().Add(-r.Age))
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // its end ended the sweep
 		}
 		if removed > 0 {
 			r.Log.Info("messages were removed that were too old", "messages", removed, "age", r.Age)

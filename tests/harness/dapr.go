@@ -33,7 +33,7 @@ const (
 	ToolScheduler Tool = "scheduler"
 	ToolCLI       Tool = "dapr"
 
-	// Of a Dapr from before the actor stream; see Older.
+	// ToolOlderDaprd and ToolOlderPlacement are of a Dapr from before the actor stream; see Older.
 	ToolOlderDaprd     Tool = "daprd-1.16"
 	ToolOlderPlacement Tool = "placement-1.16"
 )
