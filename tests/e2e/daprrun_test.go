@@ -299,7 +299,7 @@ func TestDaprRunOfAWrongComponent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	says("use sqlite:<file>, memory: or postgres://")
+	says("use sqlite:<file>, memory:, postgres://")
 	for range 2 {
 		if err := run.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
