@@ -266,7 +266,16 @@ func elements(t *testing.T, s *system, key string) int {
 // untilOK repeats something until it works.
 func untilOK(t *testing.T, do func(ctx context.Context) error) {
 	t.Helper()
-	if err := harness.Poll(within(t, time.Minute), 50*time.Millisecond, do); err != nil {
-		t.Error(err)
+	ctx := within(t, time.Minute)
+	var last error // that is not the end of the minute
+	err := harness.Poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		err := do(ctx)
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err, last)
 	}
 }
