@@ -128,7 +128,7 @@ func (d *Delta) Join(o *Delta) error {
 			d.body = o.body.clone()
 			break
 		}
-		merge := merge{smallest: d.kind == GSet}
+		var merge merge
 		merge.bodies(d.body, o.body)
 	}
 	return nil

@@ -166,7 +166,7 @@ func (e *Entity) merge(d *Delta, ch *Changes) (inflated bool) {
 		e.on = e.on || d.on
 	case GSet, ORSet:
 		// Not through the interface, which would put the join on the heap.
-		j := join{ctx: &e.ctx, smallest: e.kind == GSet}
+		j := join{ctx: &e.ctx}
 		j.enter(d.body)
 		e.root.(*set).join(&j, d.body, ch.rootChange())
 		inflated = e.joined(&j, d.body)

@@ -87,3 +87,49 @@ func joinAll(t *testing.T, e *crdt.Entity, deltas ...*crdt.Delta) {
 		}
 	}
 }
+
+// Two processes add an element, and one of them writes it again, because the other one is gone. Who has heard of both must
+// not have let go of the one that stays, in whichever order it learns of it.
+func TestElementAddedTwiceOutlivesOneOfThem(t *testing.T) {
+	t.Parallel()
+
+	x := &crdt.Update{Kind: crdt.GSet, Added: keys("x")}
+	gone := func(s crdt.Slot, _ crdt.Epoch) bool { return s == 0 }
+	first, again := crdt.Writer{Slot: 0, Epoch: 1}, crdt.Writer{Slot: 1, Epoch: 1, Gone: gone}
+	one, two := crdt.New(0), crdt.New(0)
+	added := must(t, one, &first, x)
+	joinAll(t, two, added)
+	replaced := must(t, two, &again, x)
+
+	late := crdt.New(0)
+	joinAll(t, late, added)
+	whole := late.Full()
+	if err := whole.Join(replaced); err != nil {
+		t.Fatal(err)
+	}
+	compared := two.Since(late.Ctx())
+	if err := compared.Join(two.Kills(late.LiveDots())); err != nil {
+		t.Fatal(err)
+	}
+	for name, deltas := range map[string][]*crdt.Delta{
+		"told": {replaced}, "compared": {compared}, "whole": {whole}, "of the state": {two.Full()}, "in two": {two.Since(late.Ctx()), two.Kills(late.LiveDots())},
+	} {
+		at := crdt.New(0)
+		joinAll(t, at, added)
+		joinAll(t, at, deltas...)
+		if v := at.Value(nil); len(v.Added) != 1 || at.Digest() != two.Digest() {
+			t.Errorf("%s: %d elements are there, want 1", name, len(v.Added))
+		}
+	}
+	// Added without having heard of the first one, which is then sealed out.
+	concurrent, other := crdt.New(0), crdt.Writer{Slot: 2, Epoch: 1}
+	joinAll(t, late, must(t, concurrent, &other, x))
+	_, sealed, err := concurrent.Seal(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joinAll(t, late, sealed)
+	if v := late.Value(nil); len(v.Added) != 1 || late.Digest() != concurrent.Digest() {
+		t.Errorf("sealed: %d elements are there, want 1", len(v.Added))
+	}
+}

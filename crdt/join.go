@@ -4,9 +4,7 @@ package crdt
 type join struct {
 	ctx *Ctx
 	// sweeps of the bodies around the place where the join is, and of the one that is there.
-	sweeps []*Ctx
-	// smallest says that an element keeps only its smallest dot.
-	smallest bool
+	sweeps   []*Ctx
 	digest   uint64
 	size     int
 	inflated bool

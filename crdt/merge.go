@@ -9,7 +9,6 @@ import (
 type merge struct {
 	// mine and theirs are the sweeps of the bodies around the place where the merge is, and of those that are there.
 	mine, theirs []*Ctx
-	smallest     bool
 }
 
 func swept(sweeps []*Ctx, d Dot) bool {
@@ -135,16 +134,6 @@ func (m *merge) elem(mine, their *elem) {
 	for d := range their.killed {
 		merged.addKill(d)
 	}
-	if m.smallest && merged.more != nil {
-		// The others count as seen.
-		for _, d := range merged.more.keep {
-			merged.addKill(d)
-		}
-		merged.more.keep = nil
-		if len(merged.more.kill) == 0 {
-			merged.more = nil
-		}
-	}
 	*mine = merged
 }
 
@@ -201,9 +190,7 @@ func (m *merge) entry(mine, their *entryBody) {
 	if mine.body == nil {
 		mine.body = &body{kind: mine.id.kind}
 	}
-	below := *m
-	below.smallest = false
-	below.bodies(mine.body, their.body)
+	m.bodies(mine.body, their.body)
 	if mine.body.empty() {
 		mine.body = nil
 	}

@@ -152,14 +152,6 @@ func (s *set) first(j *join, pos uint32, d Dot) {
 }
 
 func (s *set) another(j *join, pos uint32, d Dot) {
-	if j.smallest {
-		// In a set that only grows no dot is ever removed, so one is as good as another.
-		if old := s.entries[pos].dot; d < old {
-			s.remove(j, pos, old)
-			s.first(j, pos, d)
-		}
-		return
-	}
 	at := &s.entries[pos]
 	j.gain(hashDot(d, hashString(at.key.s)), 4)
 	s.runs.add(d, pos)

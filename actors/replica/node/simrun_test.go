@@ -17,7 +17,7 @@ var firstFlag = flag.Uint64("replica.first", 1, "the first seed of the simulatio
 
 var seedFlag = flag.Uint64("replica.seed", 0, "run one seed of the simulation, with a trace")
 
-var simNames = []string{"count-a", "set-a", "set-b", "map-a", "reg-a", "del-a"}
+var simNames = []string{"count-a", "set-a", "set-b", "grow-a", "map-a", "reg-a", "del-a"}
 
 // simulate runs one seed: a time of faults, then a time to heal, then the reckoning.
 func simulate(t testing.TB, seed uint64) *sim {
@@ -212,7 +212,7 @@ func (s *sim) reckonOne(h *history, name string) {
 	}
 	value := first.Value(nil)
 	switch {
-	case name[:3] == "set":
+	case name[:3] == "set" || name == "grow-a":
 		s.reckonSet(h, name, value)
 	case name == "count-a":
 		total := uint64(0)
@@ -221,8 +221,8 @@ func (s *sim) reckonOne(h *history, name string) {
 		}
 		for i, op := range h.digits {
 			digit := total >> (2 * i) & 3
-			if digit > 1 || op.safe && digit == 0 {
-				h.problemAtf(s, "increment %d is in the counter %d times; safe: %v", i, digit, op.safe)
+			if digit > 1 || op.lasts() && digit == 0 {
+				h.problemAtf(s, "increment %d is in the counter %d times; confirmed: %v", i, digit, op.safe)
 			}
 		}
 	}
@@ -241,8 +241,8 @@ func (s *sim) reckonSet(h *history, name string, value *crdt.Update) {
 		}
 		add, remove := h.adds[e], h.removes[e]
 		switch {
-		case add.safe && remove == nil && !there[e]:
-			h.problemAtf(s, "%s was added for sure and is lost", e)
+		case add.lasts() && remove == nil && !there[e]:
+			h.problemAtf(s, "%s was added for sure and is lost; confirmed: %v", e, add.safe)
 		case remove != nil && remove.safe && there[e]:
 			h.problemAtf(s, "%s was removed for sure and is there", e)
 		}
@@ -269,7 +269,7 @@ func (st *simStream) believes(h *history, value *crdt.Update) {
 	if st.name == "count-a" && st.count != value.Increment {
 		h.problemf("%s: the user function on node %d believes %d, it is %d", st.name, st.user.n.place, st.count, value.Increment)
 	}
-	if value.Kind == crdt.ORSet {
+	if value.Kind == crdt.ORSet || value.Kind == crdt.GSet {
 		for e := range set {
 			if !st.set[e] {
 				h.problemf("%s: the user function on node %d was not told of %s", st.name, st.user.n.place, e)

@@ -46,9 +46,15 @@ type history struct {
 	problems               []string
 }
 
-// simOp is one write. safe says that its level above Local was confirmed.
+// simOp is one write. safe says that its level above Local was confirmed, by who has done it.
 type simOp struct {
 	asked, safe bool
+	by          []*simNode
+}
+
+// lasts says whether the write must be there in the end: it has been confirmed, or who has done it lives.
+func (o *simOp) lasts() bool {
+	return o.safe || slices.ContainsFunc(o.by, func(n *simNode) bool { return !n.dead })
 }
 
 func newHistory() *history {
@@ -134,7 +140,7 @@ func (st *simStream) told(u *crdt.Update) {
 		return
 	}
 	st.count += u.Increment
-	if u.Kind != crdt.ORSet {
+	if u.Kind != crdt.ORSet && u.Kind != crdt.GSet {
 		return
 	}
 	if u.Cleared {
@@ -211,6 +217,27 @@ func (u *simUser) act(name string) {
 			h.adds[e] = op
 			h.order = append(h.order, e)
 		}
+	case "grow":
+		// What is in doubt is said again, by anybody.
+		e := fmt.Sprintf("%s/%d", name, h.named)
+		if n := len(h.order); n > 0 && s.chance(0.6) {
+			if old := h.order[max(0, n-1-s.random.IntN(10))]; strings.HasPrefix(old, name) {
+				e = old
+			}
+		}
+		if h.adds[e] == nil {
+			h.named++
+		} else {
+			op = h.adds[e]
+		}
+		update.Kind, update.Added = crdt.GSet, []crdt.Key{keyOf(e)}
+		believe = func() { st.set[e] = true }
+		commit = func() {
+			if h.adds[e] == nil {
+				h.adds[e] = op
+				h.order = append(h.order, e)
+			}
+		}
 	case "map":
 		k := keyOf(fmt.Sprint(s.random.IntN(4)))
 		update.Kind = crdt.ORMap
@@ -247,6 +274,7 @@ func (u *simUser) act(name string) {
 		h.started++
 		u.unanswered++
 		op.asked = true
+		op.by = append(op.by, u.n)
 		commit()
 	}
 	u.n.serve(st.part())
