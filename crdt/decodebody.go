@@ -206,7 +206,7 @@ func (d *decoder) entries(b *body, depth int) {
 		if e.empty() {
 			d.bad("an entry of nothing")
 		}
-		if i > 0 && compareEntries(b.entries[i-1], e) >= 0 {
+		if i > 0 && compareEntries(&b.entries[i-1], &e) >= 0 {
 			d.bad("entries out of order")
 		}
 		b.entries = append(b.entries, e)

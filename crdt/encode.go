@@ -233,9 +233,12 @@ func (e *encoder) elems(elems []elem) {
 		}
 		last = elems[i].keep
 	}
+	var place [few]int32
+	var order []int32
 	if !sorted {
-		elems = slices.Clone(elems)
-		slices.SortFunc(elems, func(a, b elem) int {
+		order = numbers(place[:0], len(elems))
+		slices.SortFunc(order, func(i, j int32) int {
+			a, b := &elems[i], &elems[j]
 			if p, q := a.plain(), b.plain(); p != q {
 				if p {
 					return -1
@@ -247,14 +250,15 @@ func (e *encoder) elems(elems []elem) {
 	}
 	e.uvarint(uint64(plain))
 	prev := ^Dot(0)
-	for i := range elems[:plain] {
-		e.dot(prev, elems[i].keep)
-		e.key(elems[i].key)
-		prev = elems[i].keep
+	for i := range plain {
+		at := &elems[in(order, i)]
+		e.dot(prev, at.keep)
+		e.key(at.key)
+		prev = at.keep
 	}
 	e.uvarint(uint64(len(elems) - plain))
 	for i := plain; i < len(elems); i++ {
-		at := &elems[i]
+		at := &elems[in(order, i)]
 		more := at.more
 		if more == nil {
 			more = &moreDots{}
@@ -281,13 +285,18 @@ func (e *encoder) dotList(first Dot, more []Dot) {
 }
 
 func (e *encoder) entries(entries []entryBody) {
-	if !slices.IsSortedFunc(entries, compareEntries) {
-		entries = slices.Clone(entries)
-		slices.SortFunc(entries, compareEntries)
+	var place [few]int32
+	var order []int32
+	for i := 1; i < len(entries); i++ {
+		if compareEntries(&entries[i-1], &entries[i]) > 0 {
+			order = numbers(place[:0], len(entries))
+			slices.SortFunc(order, func(i, j int32) int { return compareEntries(&entries[i], &entries[j]) })
+			break
+		}
 	}
 	e.uvarint(uint64(len(entries)))
 	for i := range entries {
-		at := &entries[i]
+		at := &entries[in(order, i)]
 		e.key(at.id.key)
 		e.b = append(e.b, byte(at.id.kind))
 		e.uvarint(uint64(len(at.keep)))
@@ -303,8 +312,27 @@ func (e *encoder) entries(entries []entryBody) {
 	}
 }
 
-func compareEntries(a, b entryBody) int {
+func compareEntries(a, b *entryBody) int {
 	return cmp.Or(strings.Compare(a.id.key.s, b.id.key.s), cmp.Compare(a.id.kind, b.id.kind))
+}
+
+// few is how many elements or entries are put into order without memory of the heap. It is their numbers that are sorted: they
+// themselves are big, and stay where they are.
+const few = 64
+
+func numbers(order []int32, n int) []int32 {
+	for i := range n {
+		order = append(order, int32(i))
+	}
+	return order
+}
+
+// in is the place of the i-th in order, which is nil if all are in it already.
+func in(order []int32, i int) int {
+	if order == nil {
+		return i
+	}
+	return int(order[i])
 }
 
 // AppendBinary appends the canonical encoding.

@@ -37,6 +37,9 @@ const flagConfirm = 1
 // entryBytes is what an entry takes in a batch besides its names and its delta, at most.
 const entryBytes = 2*3 + 5 + 10 + 5
 
+// batchBytes is about what a batch takes besides its entries.
+const batchBytes = 64
+
 func (e *batchEntry) size() int {
 	return entryBytes + len(e.ref.Service) + len(e.ref.ID) + len(e.delta)
 }

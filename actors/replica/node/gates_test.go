@@ -125,9 +125,9 @@ func openMixture(t *testing.T, m *member) []replica.Replica {
 // The clock is a false one, on which the writes of each 10 ms come at once, as many as the target asks for: what the node
 // does every so often it does as often as it would if the processor were its own.
 //
-// The target is 200,000 a second, which is just reached on a processor that nobody else uses. Most of the time goes into
-// tails, which are written as a whole every time, and that depends on the caches that others share: half of the target is
-// what a busy machine does not miss.
+// The target is 200,000 a second, which a processor reaches that nobody else uses: 220,000 to 250,000 were measured. Much of
+// the time goes into tails, which are written as a whole every time, and that depends on the caches that others share: two
+// thirds of the target is what a busy machine does not miss.
 func TestGateLocalUpdates(t *testing.T) {
 	slower := onOneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestGateLocalUpdates(t *testing.T) {
 		all := openMixture(t, m)
 		write(t, all[0], mixture(0, 0), replica.Local) // it may write
 		next := 0
-		rate(t, "updates of small entities", target/2, slower, func() (int, time.Duration) {
+		rate(t, "updates of small entities", target*2/3, slower, func() (int, time.Duration) {
 			const rounds = 20
 			updates := make([]*crdt.Update, 0, rounds*mixed)
 			for n := range rounds {

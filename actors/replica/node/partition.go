@@ -39,8 +39,8 @@ type partition struct {
 	changes crdt.Changes
 	// scratch has the last write of any entity, until it is joined to what is on its way.
 	scratch crdt.Scratch
-	// encoded is the last delta that was encoded for a tail, until it is in one.
-	encoded []byte
+	// encoded is the last delta that was encoded for a tail, until it is in one; deltas are those for a batch.
+	encoded, deltas []byte
 
 	residents map[actors.Ref]*resident
 	all       ordered[*resident]

@@ -76,6 +76,7 @@ func (p *partition) flush() {
 		partition: uint32(p.number), seq: p.seq + 1,
 	}
 	size := 0
+	p.deltas = p.deltas[:0]
 	for r := range p.dirty.each() {
 		if r.holdUntil > r.stored || r.behind {
 			continue
@@ -83,7 +84,9 @@ func (p *partition) flush() {
 		e := batchEntry{ref: r.ref, generation: r.state.Generation(), k: r.k + 1}
 		// A delta that is far too big is left to those who want it.
 		if !r.compare && r.pending.Size() <= p.config.EntryBytes {
-			e.delta = r.pending.AppendBinary(make([]byte, 0, r.pending.Size()))
+			start := len(p.deltas)
+			p.deltas = r.pending.AppendBinary(p.deltas)
+			e.delta = p.deltas[start:len(p.deltas):len(p.deltas)]
 		}
 		if size > 0 && size+e.size() > p.config.BatchBytes {
 			break
@@ -106,7 +109,7 @@ func (p *partition) flush() {
 		return
 	}
 	p.seq = b.seq
-	p.publish(&publication{seq: b.seq, bytes: b.append(nil), entries: len(b.entries), began: p.now})
+	p.publish(&publication{seq: b.seq, bytes: b.append(make([]byte, 0, batchBytes+size)), entries: len(b.entries), began: p.now})
 	p.ring.add(p.now, b.seq, p.inFlight.bytes)
 	p.beats, p.beatAt = 0, p.now.Add(p.config.Heartbeat)
 	p.settleWaits() // there may be nobody to confirm

@@ -132,6 +132,8 @@ const (
 
 // putTails commits the tails of all partitions together, whenever there are any, but not too often.
 func (n *Node) putTails(ctx context.Context) {
+	var puts []tailPut
+	var owners []*part
 	for {
 		select {
 		case <-n.unstored:
@@ -139,22 +141,22 @@ func (n *Node) putTails(ctx context.Context) {
 			return
 		}
 		began := time.Now()
-		var puts []tailPut
-		var owners []*part
+		clear(puts) // what they held is not to stay in memory
+		puts, owners = puts[:0], owners[:0]
 		bytes := 0
 		for _, p := range n.parts {
 			if bytes > tailBytesAtOnce || len(puts) >= tailsAtOnce {
 				poke(n.unstored)
 				break
 			}
+			had := len(puts)
 			leave := p.enter()
-			more := p.tails(tailsAtOnce - len(puts))
+			puts = p.tails(puts, tailsAtOnce)
 			leave()
-			for i := range more {
-				bytes += len(more[i].cell.Value)
+			for _, t := range puts[had:] {
+				bytes += len(t.cell.Value)
 				owners = append(owners, p)
 			}
-			puts = append(puts, more...)
 		}
 		if len(puts) > 0 {
 			n.putEach(ctx, puts, owners)

@@ -321,7 +321,7 @@ func (n *simNode) flush() {
 		var owners []int
 		for i, p := range n.parts {
 			leave := p.enter()
-			more := p.tails(tailsAtOnce)
+			more := p.tails(nil, tailsAtOnce)
 			leave()
 			for range more {
 				owners = append(owners, i)

@@ -15,12 +15,12 @@ type tailPut struct {
 	durable bool
 }
 
-// tails returns the tails that are to be put. The caller puts those of all partitions in one commit, and tells stored.
-func (p *partition) tails(most int) []tailPut {
+// tails appends the tails that are to be put, until there are so many. The caller puts those of all partitions in one commit,
+// and tells stored.
+func (p *partition) tails(puts []tailPut, most int) []tailPut {
 	if !p.at.writable() {
-		return nil
+		return puts
 	}
-	var puts []tailPut
 	for r := range p.unstored.each() {
 		if len(puts) >= most {
 			break
