@@ -204,9 +204,9 @@ func TestReplicatedKeysNodes(t *testing.T) {
 		callers.Go(func() { count(s, 60) })
 	}
 	for range 2 {
-		goal := elements(t, nodes[0], "seen-hot") + 20
+		goal := len(elements(t, nodes[0], "seen-hot")) + 20
 		untilOK(t, func(context.Context) error {
-			if elements(t, nodes[0], "seen-hot") < goal {
+			if len(elements(t, nodes[0], "seen-hot")) < goal {
 				return errors.New("there is little to lose yet")
 			}
 			return nil
@@ -234,8 +234,17 @@ func TestReplicatedKeysNodes(t *testing.T) {
 					return fmt.Errorf("node %d: %s is %s, want %d", i, key, got, want)
 				}
 			}
-			if got := elements(t, s, "seen-hot"); got != total {
-				return fmt.Errorf("node %d has seen %d, want %d", i, got, total)
+			seen := elements(t, s, "seen-hot")
+			var missing []string
+			for caller, n := range sent {
+				for one := range n {
+					if e := fmt.Sprintf("%d/%d", caller, one); !seen[e] {
+						missing = append(missing, e)
+					}
+				}
+			}
+			if len(missing) > 0 || len(seen) != total {
+				return fmt.Errorf("node %d has seen %d, want %d; it lacks %d, as %v", i, len(seen), total, len(missing), missing[:min(len(missing), 5)])
 			}
 			return nil
 		})
@@ -246,21 +255,24 @@ func TestReplicatedKeysNodes(t *testing.T) {
 	t.Logf("counted to %d, stock %d, %d elements; %d attempts failed", counted.Load(), stock.Load(), total, failures.Load())
 }
 
-// elements is the number of elements of a set.
-func elements(t *testing.T, s *system, key string) int {
+// elements of a set.
+func elements(t *testing.T, s *system, key string) map[string]bool {
 	t.Helper()
 	r, err := s.dapr.GetState(within(t, 30*time.Second), harness.StateName, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var list []string
-	if len(r.Body) == 0 {
-		return 0
+	if len(r.Body) > 0 {
+		if err := json.Unmarshal(r.Body, &list); err != nil {
+			t.Logf("%s: %d %s", key, r.Status, r.Body)
+		}
 	}
-	if err := json.Unmarshal(r.Body, &list); err != nil {
-		t.Logf("%s: %d %s", key, r.Status, r.Body)
+	set := map[string]bool{}
+	for _, e := range list {
+		set[e] = true
 	}
-	return len(list)
+	return set
 }
 
 // untilOK repeats something until it works.
