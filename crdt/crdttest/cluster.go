@@ -169,6 +169,12 @@ func (c *Cluster) say(r *Replica, u *User) {
 	r.Now += rapid.Int64Range(-1, 2).Draw(c.t, "time")
 	update := DrawUpdate(c.t, c.run.Kind, u.Plain)
 
+	// What is there already is written again if nobody who still lives has written it. In a map that is an update, which
+	// wins over a removal, and no business of the oracle's.
+	if r.Writer.Gone = nil; c.run.Kind == crdt.GSet && rapid.IntRange(0, 3).Draw(c.t, "gone") == 0 {
+		r.Writer.Gone = func(crdt.Slot, crdt.Epoch) bool { return true }
+	}
+
 	depend := r.Visible.Clone()
 	d, _ := u.say(update)
 	id, happened := c.oracle.Apply(r.Origin(), update, r.Visible, u.seen, r.Now)
