@@ -12,12 +12,18 @@ import (
 func TestDocsNameWhatIsThere(t *testing.T) {
 	t.Parallel()
 
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(pages) == 0 {
-		t.Fatal("there are no pages", err)
+	var pages []string
+
+	for _, pattern := range []string{"*.md", "docs/*.md", "samples/*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("there are no pages %s: %v", pattern, err)
+		}
+
+		pages = append(pages, found...)
 	}
 
-	link := regexp.MustCompile(`\[([^\]]+)\]\(([^)#]+)(#[^)]*)?\)`)
+	link := regexp.MustCompile(`\[([^\]]+)\]\(([^)#]*)(#[^)]*)?\)`)
 
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
@@ -32,9 +38,17 @@ func TestDocsNameWhatIsThere(t *testing.T) {
 			}
 
 			path := filepath.Join(filepath.Dir(page), target)
+			if target == "" {
+				path = page
+			}
+
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s leads to %s, which is not there", page, target)
 				continue
+			}
+
+			if anchor := match[3]; anchor != "" && !heads(t, path, anchor[1:]) {
+				t.Errorf("%s leads to %s%s, where nothing is headed so", page, target, anchor)
 			}
 
 			if !strings.HasPrefix(name, "Test") {
@@ -46,6 +60,29 @@ func TestDocsNameWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// heads tells whether a page has a heading with that anchor.
+func heads(t *testing.T, page, anchor string) bool {
+	t.Helper()
+
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			continue
+		}
+
+		words := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(strings.TrimLeft(strings.TrimSpace(line), "# ")), "")
+		if strings.ReplaceAll(words, " ", "-") == anchor {
+			return true
+		}
+	}
+
+	return false
 }
 
 // declares tells whether a test of that name is in the folder: it may move from file to file.
