@@ -260,10 +260,23 @@ func (w *world) deliver() {
 		w.rejoin(p.to)
 		return
 	}
-	p.to.Hear(p.delta)
-	if p.what != nil {
+	through, closed := p.to.Entity.Ctx().Closed(w.adder(p.what).Slot)
+	// A removal of what was sealed out comes to nothing here, and does not find what that is moved to: it lasts if its writer
+	// stores it.
+	if heard := p.to.Hear(p.delta); p.what != nil && (heard || !p.what.removes || !closed || through < w.adder(p.what).Epoch) {
 		p.to.knows[p.what] = true
 	}
+}
+
+// adder is who added the element that something is about.
+func (w *world) adder(what *written) crdt.Member {
+	for _, other := range w.writes {
+		if what != nil && what.element != "" && other.element == what.element && !other.removes {
+			return other.by
+		}
+	}
+
+	return crdt.Member{}
 }
 
 // flush writes what a process has to the store. One whose lease was taken notices then.

@@ -84,8 +84,7 @@ func (p *partition) catchUp(r *resident, st *stored) error {
 		return nil
 	}
 	g := r.state.Generation()
-	later := st.generation > g || slices.ContainsFunc(st.tails, func(t storedTail) bool { return t.generation > g })
-	if later || len(st.receipts) == 0 {
+	if st.generation > g || slices.ContainsFunc(st.tails, func(t storedTail) bool { return t.generation > g }) {
 		if err := p.absorb(r, st); err != nil {
 			return err
 		}
@@ -137,15 +136,18 @@ func (p *partition) catchUp(r *resident, st *stored) error {
 		}
 		changed = changed || !bytes.Equal(before, x.AppendBinary(nil))
 	}
-	if !changed {
+	news, err := state.Join(own, nil)
+	if err != nil {
+		return err
+	}
+	// What the journal did not have when our slot went, somebody may be sealing out just now, having read it before we were
+	// a member again. A tail would not keep him from that, but another base does: he has to read once more.
+	if !changed && !news && r.version == r.stored {
 		if err := p.absorb(r, st); err != nil {
 			return err
 		}
 		p.caughtUp(r)
 		return nil
-	}
-	if _, err := state.Join(own, nil); err != nil {
-		return err
 	}
 	r.catching = &catching{state, writer}
 	p.writeBase(r, g, state.Full().AppendBinary(nil))

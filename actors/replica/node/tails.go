@@ -83,7 +83,10 @@ func (p *partition) tailStored(t *tailPut, version int64, err error) {
 	default:
 		r.failures = 0
 		r.tailVersion, r.tailEmpty = version, len(t.cell.Value) == 0
-		r.stored = max(r.stored, t.version)
+		// Without a slot we do not know whether it came before or after somebody who seals us had read the journal.
+		if p.at.writable() {
+			r.stored = max(r.stored, t.version)
+		}
 	}
 	if r.phase == phaseLive && (r.version > r.stored || r.tailStale) {
 		p.unstored.add(r)
