@@ -109,17 +109,19 @@ func (c *Client) Receive(ctx context.Context, pubsub, topic string, handle func(
 func (c *Client) receive(
 	ctx context.Context, pubsub, topic string, handle func(context.Context, Message) error, state func(error),
 ) (subscribed bool, err error) {
-	// A stream that ends while a message is in hand may lose it: some brokers take that for an answer. So the end of ctx
-	// waits until the message is answered; its handling is told at once.
+	conn, err := c.Connect()
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close() }() // its only error is that it is closed
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	// The stream outlives ctx a little: see end.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var answering sync.Mutex
-	defer context.AfterFunc(ctx, func() {
-		answering.Lock()
-		defer answering.Unlock()
-		cancel()
-	})()
-	stream, err := c.dapr.SubscribeTopicEventsAlpha1(life)
+	opening := context.AfterFunc(ctx, cancel)
+	defer opening()
+	stream, err := runtime.NewDaprClient(conn).SubscribeTopicEventsAlpha1(life)
 	if err != nil {
 		return false, err
 	}
@@ -130,34 +132,27 @@ func (c *Client) receive(
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
+	working, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	s := &subscription{conn: conn, stream: stream, handle: handle}
 	for {
 		in, err := stream.Recv()
 		if err != nil {
-			return subscribed, err
+			return subscribed, s.cause(err)
 		}
 		if !subscribed {
 			subscribed = true
+			opening()
+			ending.Go(func() {
+				defer cancel()
+				s.end(working, interrupt)
+			})
 			state(nil)
 		}
-		event := in.GetEventMessage()
-		if event == nil {
-			continue
-		}
-		answering.Lock()
-		verdict := runtime.TopicEventResponse_SUCCESS
-		if err := handle(ctx, message(event)); err != nil {
-			verdict = runtime.TopicEventResponse_RETRY
-		}
-		err = stream.Send(&runtime.SubscribeTopicEventsRequestAlpha1{
-			SubscribeTopicEventsRequestType: &runtime.SubscribeTopicEventsRequestAlpha1_EventProcessed{
-				EventProcessed: &runtime.SubscribeTopicEventsRequestProcessedAlpha1{
-					Id: event.GetId(), Status: &runtime.TopicEventResponse{Status: verdict},
-				},
-			},
-		})
-		answering.Unlock()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return true, err
+		if event := in.GetEventMessage(); event != nil {
+			if err := s.take(working, event); err != nil && !errors.Is(err, io.EOF) {
+				return true, err
+			}
 		}
 	}
 }

@@ -71,8 +71,11 @@ type export struct {
 	cursors  []cursor // still to be written, in order
 	unplaced []string
 	at       journal.Position
-	leftOut  map[string]int64
-	digest   string
+	// written are the last events of all streams, if the journal does not tell where an event is; awaited are those that
+	// were there when the export began and are still to be written.
+	written, awaited map[actors.Ref]int64
+	leftOut          map[string]int64
+	digest           string
 }
 
 // cursor of a consumer, or one of several.
@@ -90,6 +93,10 @@ func (e *export) run(ctx context.Context, to io.Writer, rest *Rest) error {
 		rest = &Rest{chain: newChain()}
 	}
 	e.w, e.head = newLineWriter(to, rest.chain), rest.head
+	if e.written = rest.written; e.written == nil && positionsInTailOnly(about.Scheme) {
+		e.written = map[actors.Ref]int64{}
+	}
+	e.awaited = map[actors.Ref]int64{}
 	if rest.head.Export == "" {
 		name := e.Name
 		if name == "" {
@@ -150,6 +157,9 @@ func (e *export) measure(ctx context.Context) error {
 				return err
 			}
 			e.total += entity.Sequence
+			if ref := (actors.Ref{Service: s, ID: entity.ID}); e.written != nil && e.written[ref] < entity.Sequence {
+				e.awaited[ref] = entity.Sequence
+			}
 		}
 	}
 	return nil
@@ -165,7 +175,9 @@ func (e *export) events(ctx context.Context, rest *Rest) error {
 		if err != nil || len(list) == 0 || list[0].Command != rest.event.Command {
 			return errors.Join(fmt.Errorf("event %d of %s, the last one that was written, is not there any more; remove what there is of the export, and begin anew", rest.event.Sequence, rest.event.Ref), err)
 		}
-		e.at = list[0].Position
+		if e.at = list[0].Position; e.written != nil {
+			e.at = rest.event.Position
+		}
 	}
 	// What stands before the place where it goes on cannot be placed any more. Its consumer begins anew, and misses nothing.
 	for len(e.cursors) > 0 && e.at != (journal.Position{}) && e.cursors[0].at.Compare(e.at) < 0 {
@@ -210,11 +222,18 @@ func (e *export) toEnd(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := e.tail(ctx, e.services, e.at, nil); err != nil || who == "" {
+		if err := e.tail(ctx, e.services, e.at, nil); err != nil {
 			return err
 		}
-		// Some may be hidden behind somebody's transaction, or new ones come all the time.
-		hidden, err := e.hidden(ctx)
+		hidden := false
+		switch {
+		case e.written != nil:
+			who = "the order of what was written last"
+			hidden, err = e.awaits(ctx)
+		case who != "":
+			// Some may be hidden behind somebody's transaction, or new ones come all the time.
+			hidden, err = e.hidden(ctx)
+		}
 		if err != nil || !hidden {
 			return err
 		}
@@ -230,6 +249,22 @@ func (e *export) toEnd(ctx context.Context) error {
 
 // clockSkew is how much the journal's clock may be ahead of ours.
 const clockSkew = 10 * time.Second
+
+// awaits reports whether an event that was there when the export began is still to come: who wrote it tells the order a
+// moment later, or has died and cannot.
+func (e *export) awaits(ctx context.Context) (bool, error) {
+	for ref, last := range e.awaited {
+		span, err := e.From.Span(ctx, ref)
+		if err != nil {
+			return false, err
+		}
+		if span.Floor < last {
+			return true, nil
+		}
+		delete(e.awaited, ref)
+	}
+	return false, nil
+}
 
 // hidden reports whether there is an event that the order does not show yet, and that was there when the export began.
 func (e *export) hidden(ctx context.Context) (bool, error) {
@@ -288,6 +323,13 @@ func (e *export) tail(ctx context.Context, services []string, at journal.Positio
 				}
 			}
 			l := eventLineOf(&page[i])
+			if e.written != nil {
+				e.written[page[i].Ref] = page[i].Sequence
+				if e.awaited[page[i].Ref] <= page[i].Sequence {
+					delete(e.awaited, page[i].Ref)
+				}
+				l.At = new(positionForm(page[i].Position))
+			}
 			if err := e.w.write(kindEvent, &l); err != nil {
 				return err
 			}

@@ -73,7 +73,9 @@ type importing struct {
 	records  []journal.CommandRecord
 	size     int
 	effects  []journal.Kept
-	leftOut  map[string]int64
+	// adrift are cells about events whose positions are still to be found.
+	adrift  map[eventKey][]journal.Cell
+	leftOut map[string]int64
 }
 
 // importState is kept in a cell of the target.
@@ -242,6 +244,9 @@ func (i *importing) end(ctx context.Context, digest string, lines int64) (Summar
 	}
 	if _, _, err := i.r.next(); !errors.Is(err, io.EOF) {
 		return Summary{}, i.r.damaged(false, "there is something behind the end")
+	}
+	if err := i.search(ctx); err != nil {
+		return Summary{}, err
 	}
 	s := Summary{Export: i.head.Export, Counts: l.Counts, LeftOut: l.LeftOut, SHA256: digest}
 	for w, n := range i.leftOut {

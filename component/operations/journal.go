@@ -68,11 +68,14 @@ type Target interface {
 type About struct {
 	// ID of the journal.
 	ID string `json:"id"`
-	// Scheme is sqlite, postgres or memory.
+	// Scheme is sqlite, postgres, memory or dapr.
 	Scheme string `json:"scheme"`
 	// Kinds of services, as far as they are known: event-sourced, value or state.
 	Kinds map[string]string `json:"kinds,omitempty"`
 }
+
+// positionsInTailOnly reports whether the journals of a scheme know the positions of events in Tail only.
+func positionsInTailOnly(scheme string) bool { return scheme == "dapr" }
 
 // The kinds of About.
 const (

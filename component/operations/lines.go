@@ -38,6 +38,8 @@ func (l *cursorLine) name() string { return strings.Join(append([]string{l.Key},
 type eventLine struct {
 	line
 	eventForm
+	// At is the position in the journal that is exported, if that could not say it later.
+	At *positionForm `json:"at,omitempty"`
 }
 
 // cutLine follows the last event. The position is that of the journal that is exported.
@@ -90,5 +92,5 @@ type endLine struct {
 }
 
 func eventLineOf(e *journal.Event) eventLine {
-	return eventLine{line{kindEvent}, eventOf(e)}
+	return eventLine{line: line{kindEvent}, eventForm: eventOf(e)}
 }

@@ -3,11 +3,9 @@ package operations
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
-	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
 	"github.com/dapr-entities/entities/actors/replica/slot"
 )
@@ -163,18 +161,16 @@ func (i *importing) cell(ctx context.Context) error {
 	c := journal.Cell{Key: l.Key, Value: l.Value}
 	switch fateOf(c.Key) {
 	case repositioned:
-		ok, err := i.reposition(ctx, &c)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			i.leftOut[word(c.Key)]++
-			return nil
-		}
+		return i.reposition(ctx, c)
 	case copied, freed:
 	default:
 		return i.r.wrong("the cell %q is not one that is taken elsewhere", c.Key)
 	}
+	return i.put(ctx, c)
+}
+
+// put a cell, which may be there already.
+func (i *importing) put(ctx context.Context, c journal.Cell) error {
 	_, err := i.To.Put(ctx, c)
 	if !errors.Is(err, journal.ErrConflict) {
 		return err
@@ -205,31 +201,6 @@ func (i *importing) spend(ctx context.Context, c, is journal.Cell) error {
 	c.Version = is.Version
 	_, err := i.To.Put(ctx, c)
 	return err
-}
-
-// reposition gives a cell that is about an event the position that this has in the target. It reports whether there is one.
-func (i *importing) reposition(ctx context.Context, c *journal.Cell) (bool, error) {
-	var about struct {
-		Service  string `json:"service"`
-		ID       string `json:"id"`
-		Sequence int64  `json:"sequence"`
-	}
-	value, _, ok := parsePlaced(c.Value)
-	if !ok || json.Unmarshal(c.Value, &about) != nil {
-		return false, i.r.wrong("the cell %q is not about an event", c.Key)
-	}
-	if about.Sequence < 1 {
-		return false, nil
-	}
-	list, err := i.To.Events(ctx, actors.Ref{Service: about.Service, ID: about.ID}, about.Sequence-1, 1)
-	if errors.Is(err, journal.ErrForgotten) || err == nil && len(list) == 0 {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	c.Value, err = value.at(list[0].Position)
-	return true, err
 }
 
 // slotCells are the cells of a journal, as far as slot.Rotate needs them.

@@ -26,6 +26,8 @@ type Rest struct {
 	// cut says that all events are there, up to at.
 	cut bool
 	at  journal.Position
+	// written are the last events of all streams, if the journal does not tell where an event is.
+	written map[actors.Ref]int64
 	// stream is the last one that is there with all that belongs to it; streams says that all are.
 	stream  actors.Ref
 	streams bool
@@ -74,7 +76,9 @@ func (rest *Rest) take(r *lineReader, kind string, before int64) error {
 	switch kind {
 	case kindJournal:
 		var err error
-		rest.head, err = header(r)
+		if rest.head, err = header(r); positionsInTailOnly(rest.head.Scheme) {
+			rest.written = map[actors.Ref]int64{}
+		}
 		return err
 	case kindCursor:
 		var l cursorLine
@@ -93,6 +97,12 @@ func (rest *Rest) take(r *lineReader, kind string, before int64) error {
 		}
 		rest.event = l.event()
 		rest.event.Payload = actors.Payload{}
+		if l.At != nil {
+			rest.event.Position = journal.Position(*l.At)
+		}
+		if rest.written != nil {
+			rest.written[rest.event.Ref] = rest.event.Sequence
+		}
 	case kindCut:
 		var l cutLine
 		if err := r.decode(&l); err != nil {

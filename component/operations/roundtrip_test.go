@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dapr-entities/entities/actors/feed"
+	"github.com/dapr-entities/entities/actors/journal"
 )
 
 // What comes out of a journal, and into another one of any kind, comes out of that the same.
@@ -88,6 +91,16 @@ func checkCursors(t *testing.T, target *Direct) {
 		if err != nil || !ok || len(events) != 1 || events[0].Ref != refs[1] || events[0].Sequence != 1 {
 			t.Errorf("%s stands before %+v, %v", key, events, err)
 		}
+	}
+	// What was given up is where it is told to be.
+	parked, err := feed.List(t.Context(), target.Of, "g", "shop.v1.Cart", "", 0)
+	if err != nil || len(parked) != 1 {
+		t.Fatal(parked, err)
+	}
+	before := journal.Position{Transaction: parked[0].Transaction, Ordinal: parked[0].Ordinal - 1}
+	events, _, err := target.Of.Tail(t.Context(), []string{"shop.v1.Cart"}, before, 1)
+	if err != nil || len(events) != 1 || events[0].Ref != refs[0] || events[0].Sequence != 2 {
+		t.Errorf("parked is %+v, %v", events, err)
 	}
 	cell, err := target.Of.Cell(t.Context(), "lane/g/0")
 	if err != nil {

@@ -129,6 +129,9 @@ func (e *export) atCut(ctx context.Context, ref actors.Ref, span journal.Span) (
 	if span.Sequence == span.Floor { // erased, or without events
 		return span.Sequence, nil
 	}
+	if e.written != nil {
+		return max(e.written[ref], span.Floor), nil
+	}
 	if ok, err := behind(span.Sequence); ok || err != nil {
 		return span.Sequence, err
 	}

@@ -123,15 +123,11 @@ const readBackTimeout = time.Minute
 
 // readBack reads on in the order of the target until it has seen all events, and compares them.
 func (i *importing) readBack(ctx context.Context, events []journal.Event) error {
-	type key struct {
-		actors.Ref
-		sequence int64
-	}
-	missing := make(map[key]*journal.Event, len(events))
+	missing := make(map[eventKey]*journal.Event, len(events))
 	services, seen := []string{}, map[string]bool{}
 	for n := range events {
 		e := &events[n]
-		missing[key{e.Ref, e.Sequence}] = e
+		missing[eventKey{e.Ref, e.Sequence}] = e
 		if !seen[e.Ref.Service] {
 			seen[e.Ref.Service] = true
 			services = append(services, e.Ref.Service)
@@ -146,7 +142,7 @@ func (i *importing) readBack(ctx context.Context, events []journal.Event) error 
 		}
 		for n := range page {
 			e := &page[n]
-			k := key{e.Ref, e.Sequence}
+			k := eventKey{e.Ref, e.Sequence}
 			if want := missing[k]; want != nil {
 				if !same(want, e) {
 					return fmt.Errorf("read back what was written: event %d of %s is not what it was: %w", e.Sequence, e.Ref, ErrDamaged)

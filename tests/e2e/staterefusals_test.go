@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,15 @@ import (
 
 	"github.com/dapr-entities/entities/tests/harness"
 )
+
+// upserts is the body of a transaction.
+func upserts(items ...harness.StateItem) map[string]any {
+	var operations []harness.StateOperation
+	for _, item := range items {
+		operations = append(operations, harness.StateOperation{Operation: "upsert", Request: item})
+	}
+	return map[string]any{"operations": operations}
+}
 
 // What the state store does not do it says through the sidecar, so that one can do something about it, and nothing of it
 // is done.
@@ -23,13 +34,6 @@ func TestStateRefusals(t *testing.T) {
 	big := strings.Repeat("x", 64<<10)
 	set := func(key string, value any, etag string) harness.StateItem {
 		return harness.StateItem{Key: key, Value: value, ETag: etag}
-	}
-	transaction := func(items ...harness.StateItem) map[string]any {
-		var operations []harness.StateOperation
-		for _, item := range items {
-			operations = append(operations, harness.StateOperation{Operation: "upsert", Request: item})
-		}
-		return map[string]any{"operations": operations}
 	}
 	var many []harness.StateItem
 	for i := range 1001 {
@@ -67,7 +71,7 @@ func TestStateRefusals(t *testing.T) {
 			http.StatusConflict, []string{"has the ETag 1, and 7 was given"},
 		},
 		"an ETag of the future in a transaction": {
-			http.MethodPost, "/transaction", nil, transaction(set("new", "lost", ""), set("k", "lost", "7")),
+			http.MethodPost, "/transaction", nil, upserts(set("new", "lost", ""), set("k", "lost", "7")),
 			http.StatusInternalServerError, []string{"has the ETag 1, and 7 was given"}, // the sidecar's code for all of them
 		},
 		"an ETag that is none": {
@@ -75,7 +79,7 @@ func TestStateRefusals(t *testing.T) {
 			http.StatusBadRequest, []string{"none of this store's"},
 		},
 		"a transaction over the limit": {
-			http.MethodPost, "/transaction", nil, transaction(append(many, set("k", "lost", ""))...),
+			http.MethodPost, "/transaction", nil, upserts(append(many, set("k", "lost", ""))...),
 			http.StatusBadRequest, []string{"1000"},
 		},
 		"a value over the limit": {
@@ -87,7 +91,7 @@ func TestStateRefusals(t *testing.T) {
 			http.StatusTooManyRequests, []string{"has 65538 bytes", "store it in parts"},
 		},
 		"a value over the limit in a transaction": {
-			http.MethodPost, "/transaction", nil, transaction(set("new", "lost", ""), set("k", big, "")),
+			http.MethodPost, "/transaction", nil, upserts(set("new", "lost", ""), set("k", big, "")),
 			http.StatusInternalServerError, []string{"has 65538 bytes", "store it in parts"},
 		},
 	} {
@@ -108,6 +112,96 @@ func TestStateRefusals(t *testing.T) {
 		if r := s.request(t, http.MethodGet, store+"/"+key, nil, nil); string(r.Body) != want || want != "" && r.Header.Get("Etag") != "1" {
 			t.Errorf("%s is %d %s with the ETag %q, want %s", key, r.Status, r.Body, r.Header.Get("Etag"), want)
 		}
+	}
+}
+
+// The disk of the journal fills up. What has no room is refused whole, and says so; all that was acknowledged can be read.
+// When there is room again, writing goes on by itself.
+func TestStateOnFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Skipf("needs a small file system: %v %s", err, out)
+	}
+	t.Cleanup(func() { // after the component, which has files there, has ended
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+			t.Errorf("%v %s", err, out)
+		}
+	})
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, harness.HostOptions{Journal: "sqlite:" + filepath.Join(disk, "entities.db")})
+	component, sidecar := s.Component.Pid(), s.Daprd.Pid()
+	const store = "/v1.0/state/" + harness.StateName
+	value := func(n int) string { return strconv.Itoa(n) + strings.Repeat("x", 60<<10) }
+	written := map[string]int{}
+	// unchanged looks whether all keys are what was written last, with the version that so many writes have made.
+	unchanged := func() {
+		t.Helper()
+		for _, key := range []string{"a", "b", "c"} {
+			n := written[key]
+			r := s.request(t, http.MethodGet, store+"/"+key, nil, nil)
+			if n == 0 && r.Status == http.StatusNoContent {
+				continue
+			}
+			if !r.OK() || string(r.Body) != strconv.Quote(value(n)) || r.Header.Get("Etag") != strconv.Itoa(n) {
+				t.Errorf("%s is %d %.80s with the ETag %q, want %d", key, r.Status, r.Body, r.Header.Get("Etag"), n)
+			}
+		}
+	}
+	// write has it written to one key, or to two with one transaction, and reports whether it was.
+	write := func(keys ...string) bool {
+		t.Helper()
+		var items []harness.StateItem
+		for _, key := range keys {
+			items = append(items, harness.StateItem{Key: key, Value: value(written[key] + 1)})
+		}
+		r, status := harness.Response{}, http.StatusTooManyRequests
+		if len(keys) == 1 {
+			r = s.request(t, http.MethodPost, store, nil, items)
+		} else {
+			r, status = s.request(t, http.MethodPost, store+"/transaction", nil, upserts(items...)), http.StatusInternalServerError // the sidecar's code for all of them
+		}
+		if r.OK() {
+			for _, key := range keys {
+				written[key]++
+			}
+			return true
+		}
+		if r.Status != status || !strings.Contains(string(r.Body), "make room") || strings.Contains(string(r.Body), "xxxx") {
+			t.Errorf("%v on a full disk: %d %.300s", keys, r.Status, r.Body)
+		}
+		return false
+	}
+	// What has no room for one write may have it for another, until the disk is full for all of them.
+	for refusals, tries := 0, 0; refusals < 3; tries++ {
+		if tries == 300 || t.Failed() {
+			t.Fatalf("the disk is not full with %v", written)
+		}
+		refusals++
+		if write("a", "b") || write("c") {
+			refusals = 0
+		}
+		if refusals > 0 {
+			unchanged()
+		}
+	}
+	if written["a"] < 3 {
+		t.Errorf("before the disk was full there were %v", written)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if !write("a", "b") || !write("c") {
+			t.Error("nothing is written, and there is room again")
+		}
+		unchanged()
+	}
+	if s.Component.Pid() != component || s.Daprd.Pid() != sidecar {
+		t.Error("something was started again")
 	}
 }
 

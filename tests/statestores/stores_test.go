@@ -53,7 +53,7 @@ func opener(client *daprapi.Client, store string) func(t testing.TB, prefix stri
 }
 
 // sidecar starts daprd with the state stores whose YAML is given by name, and connects to it.
-func sidecar(t testing.TB, cluster *harness.Cluster, stores map[string]string) *daprapi.Client {
+func sidecar(t testing.TB, cluster *harness.Cluster, stores map[string]string) (*harness.Daprd, *daprapi.Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -79,7 +79,7 @@ func sidecar(t testing.TB, cluster *harness.Cluster, stores map[string]string) *
 			t.Error(err)
 		}
 	})
-	return client
+	return daprd, client
 }
 
 func component(name, kind, version string, metadata ...string) string {
@@ -115,7 +115,7 @@ func TestStores(t *testing.T) {
 	default:
 		stores["postgres"] = component("postgres", "state.postgresql", "v2", "connectionString", postgres.URL("postgres"))
 	}
-	client := sidecar(t, cluster, stores)
+	_, client := sidecar(t, cluster, stores)
 	for name := range stores {
 		t.Run(name, func(t *testing.T) {
 			open := opener(client, name)
@@ -137,6 +137,7 @@ func BenchmarkRedis(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	open := opener(sidecar(b, cluster, map[string]string{"redis": string(redis.Component("redis", "state.redis", ""))}), "redis")
+	_, client := sidecar(b, cluster, map[string]string{"redis": string(redis.Component("redis", "state.redis", ""))})
+	open := opener(client, "redis")
 	journaltest.Bench(b, func(t testing.TB) journal.Journal { return open(t, "") })
 }

@@ -63,7 +63,10 @@ func (j *Journal) changeNow(ctx context.Context, ref actors.Ref, item *Item, wha
 		item = nil
 		c := &change{head: h, parts: parts{j: j}, before: h.at}
 		existed := h.exists
-		sealed := h.seal(j)
+		// Before what looks for something that the head had just now: a command that is repeated, or an event.
+		if err := j.put(ctx, h.seal(j)); err != nil {
+			return err
+		}
 		if err := what(c); errors.Is(err, errSame) {
 			return nil
 		} else if err != nil {
@@ -72,7 +75,7 @@ func (j *Journal) changeNow(ctx context.Context, ref actors.Ref, item *Item, wha
 		if err := c.register(ctx, existed); err != nil {
 			return err
 		}
-		if err := j.put(ctx, append(sealed, c.parts.items...)); err != nil {
+		if err := j.put(ctx, c.parts.items); err != nil {
 			return err
 		}
 		err = j.save(ctx, r, h.encode())

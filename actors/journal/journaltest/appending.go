@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/dapr-entities/entities/actors"
@@ -86,6 +87,19 @@ func (s *suite) pipeline(t *testing.T) {
 		if checked[i].Applied != applied {
 			t.Errorf("check %d: %+v", i, checked[i])
 		}
+	}
+}
+
+// A back end may move records out of the way when there are many. All are known at all times.
+func (s *suite) duplicatesAtAnyLength(t *testing.T) {
+	j := s.open(t)
+	a := cart("a")
+	for n := range int64(70) {
+		must(t, j, keyed(add(a, n, fmt.Sprint(n), "x"), 1))
+		for _, repeated := range []int64{n, n / 2} {
+			want(t, j.Append(within(t), []journal.Append{keyed(add(a, journal.AnySequence, fmt.Sprint(repeated), "no"), 1)}), journal.AlreadyApplied)
+		}
+		same(t, "head", headOf(t, j, a), journal.Head{Sequence: n + 1})
 	}
 }
 

@@ -99,6 +99,26 @@ func restore(t testing.TB, j journal.Journal, r journal.Restored) {
 
 var restoredly = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(journal.Event{}, "Position")}
 
+// What is there already is compared, however much it is: an import that was interrupted begins anew.
+func (s *suite) restoreAtAnyLength(t *testing.T) {
+	j := s.open(t)
+	a := cart("a")
+	for n := 1; n <= 70; n++ {
+		all := old(a, 1, n)
+		all.Span.Sequence = int64(n)
+		all.Records = []journal.CommandRecord{recorded(fmt.Sprint("r", n/2), int64(n/2)), recorded(fmt.Sprint("r", n), int64(n))}
+		for range 2 {
+			restore(t, j, all)
+		}
+		same(t, "span", spanOf(t, j, a), all.Span)
+		records, err := j.Records(within(t), a, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "records", len(records), n+1)
+	}
+}
+
 func (s *suite) restore(t *testing.T) {
 	j := s.open(t)
 	ctx := within(t)
