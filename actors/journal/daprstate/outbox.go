@@ -3,10 +3,8 @@ package daprstate
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dapr-entities/entities/actors"
@@ -52,103 +50,8 @@ func (h *head) find(id string) *effect {
 	return nil
 }
 
-// wantedKey orders sources by lane, service and id.
-func wantedKey(ref actors.Ref) string {
-	return lanePrefix(journal.Lane(ref)) + streamKey(ref)
-}
-
-func lanePrefix(lane int) string { return fmt.Sprintf("%02d/", lane) }
-
-func sourceOf(key string) actors.Ref {
-	service, id, _ := strings.Cut(key[3:], "\x00")
-	return actors.Ref{Service: service, ID: id}
-}
-
-// wish is what the index has of a source.
-type wish struct {
-	asked  int64     // grows with every change
-	before time.Time // when there is something to do; zero for now
-}
-
-func (w wish) encode() []byte {
-	var e encoder
-	e.number(w.asked)
-	e.time(w.before)
-	return e.data
-}
-
-func decodeWish(stored []byte) wish {
-	d := decoder{data: stored}
-	w := wish{d.number(), d.time()}
-	if d.end() != nil {
-		return wish{asked: w.asked} // it is looked at, then
-	}
-	return w
-}
-
-// want has a source looked at, from now on.
-func (j *Journal) want(ctx context.Context, ref actors.Ref) error {
-	return j.wanted.do(ctx, []string{wantedKey(ref)}, func(p *page, keys []string) {
-		for _, key := range keys {
-			p.counter++
-			p.set(key, wish{asked: p.counter}.encode())
-		}
-	})
-}
-
 // never is when nothing is to be done before somebody asks for it.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// next is when there is something to do about the effects of a head; ok is false if there are none.
-func (h *head) next() (next time.Time, ok bool) {
-	next = never
-	held := false
-	for i := range h.effects {
-		e := &h.effects[i]
-		if e.parked || held && !e.delayed {
-			continue
-		}
-		held = held || !e.delayed
-		if e.due.Before(next) {
-			next = e.due
-		}
-	}
-	return next, len(h.effects) > 0
-}
-
-// rest lets a source be until its next effect is due, if nothing was changed about it for a while.
-func (j *Journal) rest(ctx context.Context, ref actors.Ref, w wish) error {
-	key := wantedKey(ref)
-	if !j.watch.quiet("wanted "+key, fmt.Sprint(w.asked), j.config.Quiet) {
-		return nil
-	}
-	var until time.Time
-	var some, idle bool
-	err := j.change(ctx, ref, func(c *change) error {
-		if until, some = c.next(); some && !until.After(time.Now()) {
-			idle = false
-			return errSame
-		}
-		idle, c.wanted = true, false
-		return nil
-	})
-	if err != nil || !idle {
-		return err
-	}
-	j.watch.forget("wanted " + key)
-	return j.wanted.do(ctx, []string{key}, func(p *page, _ []string) {
-		stored, ok := p.get(key)
-		if !ok || decodeWish(stored).asked != w.asked {
-			return
-		}
-		p.counter++
-		if some {
-			p.set(key, wish{p.counter, until}.encode())
-			return
-		}
-		p.remove(key)
-	})
-}
 
 // Enqueue implements journal.Outbox.
 func (j *Journal) Enqueue(ctx context.Context, source actors.Ref, effects []actors.Effect) error {
@@ -221,33 +124,6 @@ func (h *head) due(limit int) (list []*effect) {
 		}
 	}
 	return list
-}
-
-// sourcesOf calls visit with the heads of the sources in a lane that pass, some at a time.
-func (j *Journal) sourcesOf(ctx context.Context, lane int, pass func(ref actors.Ref, w wish) bool, visit func(h *head, w wish) (more bool, err error)) error {
-	prefix := lanePrefix(lane)
-	return j.wanted.scan(ctx, prefix, "", func(entries []entry) (bool, error) {
-		for len(entries) > 0 {
-			var refs []actors.Ref
-			var wishes []wish
-			for len(entries) > 0 && len(refs) < messageItems {
-				ref, w := sourceOf(entries[0].key), decodeWish(entries[0].value)
-				if entries = entries[1:]; pass(ref, w) {
-					refs, wishes = append(refs, ref), append(wishes, w)
-				}
-			}
-			heads, err := j.views(ctx, refs)
-			if err != nil {
-				return false, err
-			}
-			for i, h := range heads {
-				if more, err := visit(h, wishes[i]); err != nil || !more {
-					return false, err
-				}
-			}
-		}
-		return true, nil
-	})
 }
 
 // Due implements journal.Outbox.
@@ -333,145 +209,4 @@ func (j *Journal) Parked(ctx context.Context, after string, limit int) ([]journa
 		list = append(list, pending...)
 	}
 	return list, nil
-}
-
-// Settle implements journal.Outbox. What it says of one source happens all or not at all.
-func (j *Journal) Settle(ctx context.Context, settlements []journal.Settlement) error {
-	if err := journal.ValidateSettlements(settlements); err != nil {
-		return fmt.Errorf("settle effects: %w", err)
-	}
-	ids := make([]string, len(settlements))
-	for i := range settlements {
-		ids[i] = settlements[i].ID
-	}
-	return j.amend(ctx, "settle effects", ids, func(c *change, i int) bool {
-		return c.settle(&settlements[i], now())
-	})
-}
-
-// settle reports whether it changed something.
-func (c *change) settle(s *journal.Settlement, at time.Time) bool {
-	e := c.find(s.ID)
-	switch {
-	case e == nil:
-		return false
-	case s.Verdict == journal.Done:
-		c.forget(s.ID)
-		return true
-	case e.parked:
-		return false
-	}
-	e.tries++
-	e.problem = rules.Problem(s.Problem)
-	if e.parked = s.Verdict == journal.Parked; !e.parked {
-		e.due = at.Add(s.Again).Truncate(time.Microsecond)
-	}
-	return true
-}
-
-func (c *change) forget(id string) {
-	c.effects = slices.DeleteFunc(c.effects, func(e effect) bool {
-		if e.id == id {
-			c.drop(e.body)
-		}
-		return e.id == id
-	})
-}
-
-// Release implements journal.Outbox.
-func (j *Journal) Release(ctx context.Context, ids []string) error {
-	return j.amend(ctx, "release effects", ids, func(c *change, i int) bool {
-		e := c.find(ids[i])
-		if e == nil || !e.parked {
-			return false
-		}
-		e.parked, e.tries, e.problem, e.due = false, 0, "", now()
-		return true
-	})
-}
-
-// Discard implements journal.Outbox.
-func (j *Journal) Discard(ctx context.Context, ids []string) error {
-	return j.amend(ctx, "discard effects", ids, func(c *change, i int) bool {
-		if e := c.find(ids[i]); e == nil || !e.parked {
-			return false
-		}
-		c.forget(ids[i])
-		return true
-	})
-}
-
-// amend changes effects by their ids, source by source.
-func (j *Journal) amend(ctx context.Context, doing string, ids []string, amend func(c *change, i int) bool) error {
-	if err := j.enter(ctx); err != nil {
-		return err
-	}
-	defer j.leave()
-	places, err := j.locate(ctx, ids)
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	var errs []error
-	for _, ref := range sorted(places) {
-		err := j.change(ctx, ref, func(c *change) error {
-			changed := false
-			for _, i := range places[ref] {
-				changed = amend(c, i) || changed
-			}
-			if !changed {
-				return errSame
-			}
-			c.touched = true
-			return nil
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s of %s: %w", doing, ref, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func sorted(places map[actors.Ref][]int) []actors.Ref {
-	refs := make([]actors.Ref, 0, len(places))
-	for ref := range places {
-		refs = append(refs, ref)
-	}
-	slices.SortFunc(refs, func(a, b actors.Ref) int { return cmp.Compare(streamKey(a), streamKey(b)) })
-	return refs
-}
-
-// locate finds the sources of effects: of those that went through this process it is known, for the others all sources
-// with effects are looked through.
-func (j *Journal) locate(ctx context.Context, ids []string) (map[actors.Ref][]int, error) {
-	places := map[actors.Ref][]int{}
-	unknown := map[string][]int{}
-	for i, id := range ids {
-		if ref, ok := j.sources.Get(id); ok {
-			places[ref] = append(places[ref], i)
-		} else {
-			unknown[id] = append(unknown[id], i)
-		}
-	}
-	if len(unknown) == 0 {
-		return places, nil
-	}
-	for lane := range journal.Lanes {
-		err := j.sourcesOf(ctx, lane, func(actors.Ref, wish) bool { return true }, func(h *head, _ wish) (bool, error) {
-			for i := range h.effects {
-				e := &h.effects[i]
-				if at := unknown[e.id]; at != nil {
-					places[h.ref] = append(places[h.ref], at...)
-					j.sources.Add(e.id, h.ref)
-				}
-			}
-			return true, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for ref := range places {
-		slices.Sort(places[ref])
-	}
-	return places, nil
 }
