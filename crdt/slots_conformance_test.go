@@ -70,6 +70,7 @@ type written struct {
 	element string // added or removed
 	removes bool
 	durable bool
+	out     bool // the sealed state did not have what was added
 }
 
 type post struct {
@@ -260,23 +261,25 @@ func (w *world) deliver() {
 		w.rejoin(p.to)
 		return
 	}
-	through, closed := p.to.Entity.Ctx().Closed(w.adder(p.what).Slot)
-	// A removal of what was sealed out comes to nothing here, and does not find what that is moved to: it lasts if its writer
-	// stores it.
-	if heard := p.to.Hear(p.delta); p.what != nil && (heard || !p.what.removes || !closed || through < w.adder(p.what).Epoch) {
+	p.to.Hear(p.delta)
+	if p.what != nil {
 		p.to.knows[p.what] = true
 	}
 }
 
-// adder is who added the element that something is about.
-func (w *world) adder(what *written) crdt.Member {
+// brings says whether a process sees to it that what it knows lasts. The removal of what was sealed out does not find what
+// that is moved to, so nobody does but its writer.
+func (w *world) brings(p crdt.Member, what *written) bool {
+	if what.by == p || !what.removes {
+		return true
+	}
 	for _, other := range w.writes {
-		if what != nil && what.element != "" && other.element == what.element && !other.removes {
-			return other.by
+		if other.element == what.element && !other.removes {
+			return !other.out
 		}
 	}
 
-	return crdt.Member{}
+	return true
 }
 
 // flush writes what a process has to the store. One whose lease was taken notices then.
@@ -301,7 +304,7 @@ func (w *world) save(p *process) {
 // its owner's to bring.
 func (w *world) safe(p *process) {
 	for what := range p.knows {
-		if what.by.Epoch > w.sealed[what.by.Slot] || what.by == p.Origin() {
+		if (what.by.Epoch > w.sealed[what.by.Slot] || what.by == p.Origin()) && w.brings(p.Origin(), what) {
 			what.durable = true
 		}
 	}
@@ -396,7 +399,7 @@ func (w *world) rejoin(p *process) {
 		w.join(p.Entity, w.store.Full())
 	}
 	for what := range p.knows {
-		if what.by == old || what.by.Epoch > w.sealed[what.by.Slot] {
+		if (what.by == old || what.by.Epoch > w.sealed[what.by.Slot]) && w.brings(old, what) {
 			what.durable = true
 		}
 	}
@@ -444,6 +447,15 @@ func (w *world) seal() {
 	}
 	w.sealed[slot] = through
 	w.receipts = append(w.receipts, receipt)
+	there := map[crdt.Key]bool{}
+	for _, key := range w.store.Value(nil).Added {
+		there[key] = true
+	}
+	for _, what := range w.writes {
+		if int(what.by.Slot) == slot && what.by.Epoch <= through && what.element != "" && !what.removes && !there[crdttest.Element(what.element)] {
+			what.out = true
+		}
+	}
 	w.tellAll(d)
 }
 
