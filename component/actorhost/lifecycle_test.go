@@ -263,30 +263,3 @@ func TestDaprShutdown(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestDaprStopsDuringATurn(t *testing.T) {
-	t.Parallel()
-	s := daprd(t, placement(t))
-	h := host(t, s, Config{}, "Cart")
-	begun, finish := make(chan struct{}), make(chan struct{})
-	h.entities.handle = func(ctx context.Context, c actors.Command) (actors.Outcome, error) {
-		close(begun)
-		<-finish
-		return echo(ctx, c)
-	}
-	h.awaitReady(10 * time.Second)
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer close(finish)
-	group.Go(func() {
-		if r := s.invoke("Cart", "c1", "Echo", `{}`); r.status == 200 {
-			t.Errorf("an answer without a turn: %s", r.body)
-		}
-	})
-	<-begun
-	if took := s.exits(syscall.SIGTERM); took > time.Second {
-		t.Errorf("daprd took %v to exit with a turn running", took)
-	} else {
-		t.Logf("daprd exited within %v", took)
-	}
-}

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
@@ -85,6 +87,10 @@ type Client struct {
 	secure bool
 	conn   *grpc.ClientConn
 	dapr   runtime.DaprClient
+	// calls that begin now.
+	calls    atomic.Pointer[calls]
+	stop     context.CancelFunc
+	watching sync.WaitGroup
 }
 
 // Dial makes a client. It does not wait for the sidecar: see WaitReady.
@@ -101,6 +107,10 @@ func Dial(config Config) (*Client, error) {
 		return nil, err
 	}
 	c.dapr = runtime.NewDaprClient(c.conn)
+	c.calls.Store(newCalls())
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(context.Background())
+	c.watching.Go(func() { c.watch(ctx) })
 	return c, nil
 }
 
@@ -108,7 +118,11 @@ func Dial(config Config) (*Client, error) {
 func (c *Client) Endpoint() string { return c.config.Endpoint }
 
 // Close ends the connection and all calls in progress.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	c.stop()
+	c.watching.Wait()
+	return c.conn.Close()
+}
 
 // Connect makes a further connection with the same settings, for streams whose end says something about the sidecar.
 // The caller closes it.

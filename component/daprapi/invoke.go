@@ -51,6 +51,10 @@ func (i *Invoker) Handle(ctx context.Context, command actors.Command) (actors.Ou
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	calls := i.client.calls.Load()
+	defer context.AfterFunc(calls, func() { end(context.Cause(calls)) })()
 
 	request := &runtime.InvokeActorRequest{
 		ActorType: actorType,

@@ -54,6 +54,12 @@ func (s *sidecar) start(t *testing.T, config Config) *Client {
 // serveOn does so with any.
 func serveOn(t *testing.T, s runtime.DaprServer, config Config) *Client {
 	t.Helper()
+	c, _ := serve(t, s, config)
+	return c
+}
+
+func serve(t *testing.T, s runtime.DaprServer, config Config) (*Client, *grpc.Server) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -75,5 +81,5 @@ func serveOn(t *testing.T, s runtime.DaprServer, config Config) *Client {
 		server.Stop()
 		group.Wait()
 	})
-	return c
+	return c, server
 }

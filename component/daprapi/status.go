@@ -2,6 +2,7 @@ package daprapi
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -54,6 +55,8 @@ func invokeError(ctx context.Context, command actors.Command, err error) error {
 		return e
 	}
 	switch {
+	case errors.Is(context.Cause(ctx), errLeaving):
+		return failed(actors.Unavailable, errLeaving.Error()+"; repeat the command")
 	case s.Code() == codes.DeadlineExceeded || ctx.Err() == context.DeadlineExceeded,
 		strings.Contains(text, "context deadline exceeded"):
 		return failed(actors.DeadlineExceeded, "no answer in time; it is not known whether the command was carried out")

@@ -2,7 +2,6 @@ package daprapi
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -13,13 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// How long a message in hand may go on when the sidecar stops, and the sidecar may take to end the subscription then.
-const (
-	finishTimeout = 500 * time.Millisecond
-	endTimeout    = time.Second
-)
-
-var errLeaving = errors.New("the sidecar stops or reloads")
+// endTimeout is how long the sidecar may take to end a subscription that its subscriber has ended.
+const endTimeout = time.Second
 
 // subscription is one stream of messages. It has a connection of its own, which tells that the sidecar stops: one that has
 // a message in hand then would keep the stream open for ever, even when the message is answered, and not exit before its

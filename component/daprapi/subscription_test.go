@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	runtime "github.com/dapr/dapr/pkg/proto/runtime/v1"
-	"google.golang.org/grpc"
 )
 
 // broker is a sidecar that hands out one message, and ends a subscription only when its subscriber has: that is what daprd
@@ -64,22 +62,11 @@ func TestSubscriptionEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := grpc.NewServer()
 			b := &broker{verdicts: make(chan runtime.TopicEventResponse_TopicEventResponseStatus, 10), done: make(chan struct{})}
-			runtime.RegisterDaprServer(server, b)
-			client, err := Dial(Config{Endpoint: l.Addr().String()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Close()
+			client, server := serve(t, b, Config{})
 			var group sync.WaitGroup
 			defer group.Wait()
 			defer server.Stop()
-			group.Go(func() { _ = server.Serve(l) }) // it returns nil when the server is stopped
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			begun, stopping := make(chan struct{}), make(chan struct{})
