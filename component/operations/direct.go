@@ -19,6 +19,8 @@ type Direct struct {
 	Scheme string
 	// Catalog knows messages, and kinds of services. Nil, or a function that returns nil, knows what everybody knows.
 	Catalog func() *catalog.Catalog
+	// Held reports whether nobody else has been able to write to the journal since it was opened. Nil if that is not known.
+	Held func(ctx context.Context) error
 }
 
 // pageEvents and pageBytes bound what a page holds that nobody gave a limit for.

@@ -24,6 +24,9 @@ type Config struct {
 	// AllowUnsafe opens a journal on a server that may lose what it has acknowledged (fsync, full_page_writes or
 	// synchronous_commit is off).
 	AllowUnsafe bool
+	// Alone opens the journal only if nobody else can write to it, and keeps everybody else from writing until it is
+	// closed. Held reports whether that has gone well.
+	Alone bool
 }
 
 // connLifetime replaces connections, because one whose server has moved, or that the driver has left in a bad state,

@@ -40,6 +40,15 @@ func (j *Journal) migrate(ctx context.Context) (err error) {
 	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('entities journal ' || $1::text, 0))", j.config.Schema); err != nil {
 		return err
 	}
+	if !j.config.Alone {
+		var free bool
+		if err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock_shared("+j.lockOf()+")").Scan(&free); err != nil {
+			return err
+		}
+		if !free {
+			return errTaken
+		}
+	}
 	var exists bool
 	if err := tx.QueryRowContext(ctx, "SELECT to_regclass($1) IS NOT NULL", j.sql("{schema}.meta")).Scan(&exists); err != nil {
 		return err

@@ -25,6 +25,7 @@ type Journal struct {
 
 	writers chan *writer // those that are not in use; nil stands for one that is not connected
 	read    *sql.DB
+	alone   *sql.Conn // nil if others may write
 
 	heads, last, page, load, list *sql.Stmt
 	due, parked, tail, blocked    *sql.Stmt
@@ -62,6 +63,11 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 	j.read.SetConnMaxLifetime(connLifetime)
 	if err := j.check(ctx); err != nil {
 		return nil, err
+	}
+	if c.Alone {
+		if err := j.takeAlone(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := j.migrate(ctx); err != nil {
 		return nil, err
@@ -150,6 +156,11 @@ func (j *Journal) release() error {
 	for _, p := range j.queries() {
 		if *p.stmt != nil {
 			errs = append(errs, (*p.stmt).Close())
+		}
+	}
+	if j.alone != nil {
+		if err := j.alone.Close(); !errors.Is(err, sql.ErrConnDone) { // which Held has told
+			errs = append(errs, err)
 		}
 	}
 	if j.read != nil {

@@ -248,12 +248,17 @@ func (j *Journal) Ping(ctx context.Context) error {
 		return err
 	}
 	defer j.running.RUnlock()
-	var standby bool
-	if err := j.read.QueryRowContext(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+	var standby, free bool
+	// The lock lasts as long as the statement.
+	if err := j.read.QueryRowContext(ctx, "SELECT pg_is_in_recovery(), $1 OR pg_try_advisory_xact_lock_shared("+j.lockOf()+")",
+		j.alone != nil).Scan(&standby, &free); err != nil {
 		return fmt.Errorf("ping: %w", cmp.Or(ctx.Err(), err))
 	}
 	if standby {
 		return errors.New("ping: the server is a standby")
+	}
+	if !free {
+		return fmt.Errorf("ping: %w", errTaken)
 	}
 	return nil
 }

@@ -162,6 +162,9 @@ func (j *Journal) connect(ctx context.Context) (made *writer, err error) {
 	if _, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), settings, nil); err != nil {
 		return nil, err
 	}
+	if err := j.share(w); err != nil {
+		return nil, err
+	}
 	return w, nil
 }
 

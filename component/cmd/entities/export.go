@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapr-entities/entities/component"
 	"github.com/dapr-entities/entities/component/operations"
 )
 
@@ -127,7 +128,7 @@ the components of the exported journal must not run any more, or they are carrie
 	quiet := c.Flags().BoolP("quiet", "q", false, "show no progress")
 	merge := c.Flags().Bool("merge", false, "import into a journal that is not empty; entities that both have must be the same")
 	dry := c.Flags().Bool("dry-run", false, "only check the export; needs no journal")
-	o.created(c)
+	o.opens(c, component.Opening{Create: true})
 	run := o.do(func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error {
 		return importFrom(ctx, c, args[0], o.output, *quiet, operations.Importing{To: j, Merge: *merge})
 	})
@@ -183,8 +184,10 @@ func moveCommand(o *operating) *cobra.Command {
   2. run this command; if it is interrupted, run it again,
   3. give the components the new journal, and start them.
 
-A SQLite journal that a component has open is refused. That a PostgreSQL one was written to meanwhile is found at the
-end, and said. The old journal is left as it is: start no component on it any more, or effects are carried out twice.
+A journal that a component has open is refused, and while it is moved nobody can write to it: components that have
+nothing to write are not noticed, and are refused then. Only in a state store that cannot be: there, components that show
+that they are alive are refused, and what was written meanwhile is found at the end, and said. The old journal is left as
+it is: start no component on it any more, or effects are carried out twice.
 
 Passwords are better given by ENTITIES_JOURNAL and ENTITIES_JOURNAL_TO than by flags, which everybody on the machine can
 see.`,
@@ -193,6 +196,7 @@ see.`,
 	}
 	quiet := c.Flags().BoolP("quiet", "q", false, "show no progress")
 	to := c.Flags().String("to", "", "the journal to move to (or ENTITIES_JOURNAL_TO)")
+	o.opens(c, component.Opening{Alone: true})
 	merge := c.Flags().Bool("merge", false, "move into a journal that is not empty; entities that both have must be the same")
 	c.RunE = o.do(func(ctx context.Context, c *cobra.Command, _ []string, j operations.Journal) (err error) {
 		if _, live := j.(*operations.Client); live {
@@ -205,7 +209,7 @@ see.`,
 		if url == "" {
 			return errors.New("move the journal: where to is not said; give --to, or set ENTITIES_JOURNAL_TO")
 		}
-		target, finish, err := o.openURL(ctx, url, true)
+		target, finish, err := o.openURL(ctx, url, component.Opening{Create: true})
 		if err != nil {
 			return fmt.Errorf("the journal to move to: %w", err)
 		}

@@ -219,6 +219,18 @@ func TestMove(t *testing.T) {
 	if want, got := history(t, source), history(t, target); want != got {
 		t.Errorf("the histories differ: %s, %s", want, got)
 	}
+	// Whoever writes to it has it open.
+	j = open(t, target)
+	if _, err := j.Put(t.Context(), journal.Cell{Key: "odd/1"}); err != nil {
+		t.Fatal(err)
+	}
+	p = entities(t, "journal", "move", "--journal", target, "--to", "sqlite:"+filepath.Join(shortDir(t), "none.db"))
+	<-p.ended
+	p.exits(1)
+	p.says("it is in use by entities at ")
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
 	back := "sqlite:" + filepath.Join(shortDir(t), "back.db")
 	p = entitiesWith(t, func(cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Env, "ENTITIES_JOURNAL="+target, "ENTITIES_JOURNAL_TO="+back)

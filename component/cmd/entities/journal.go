@@ -71,16 +71,16 @@ func journalCommand(getenv func(string) string) *cobra.Command {
 type operating struct {
 	getenv                              func(string) string
 	journal, component, output, protoes string
-	// create says that a journal may be made.
-	create map[*cobra.Command]bool
+	// openings say how commands open the journal.
+	openings map[*cobra.Command]component.Opening
 }
 
-// created says that a command may make the journal.
-func (o *operating) created(c *cobra.Command) {
-	if o.create == nil {
-		o.create = map[*cobra.Command]bool{}
+// opens says how a command opens the journal, unless it only looks into it.
+func (o *operating) opens(c *cobra.Command, how component.Opening) {
+	if o.openings == nil {
+		o.openings = map[*cobra.Command]component.Opening{}
 	}
-	o.create[c] = true
+	o.openings[c] = how
 }
 
 // defaultComponent is the default of the setting adminAddress.
@@ -100,7 +100,7 @@ func (o *operating) flags(c *cobra.Command) {
 func (o *operating) do(operation func(ctx context.Context, c *cobra.Command, args []string, j operations.Journal) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		return o.bare(func(ctx context.Context) error {
-			j, finish, err := o.open(ctx, o.create[c])
+			j, finish, err := o.open(ctx, o.openings[c])
 			if err != nil {
 				return err
 			}
@@ -123,7 +123,7 @@ func (o *operating) bare(operation func(ctx context.Context) error) func(*cobra.
 }
 
 // open the journal that the flags, or else the environment, name.
-func (o *operating) open(ctx context.Context, create bool) (operations.Journal, func() error, error) {
+func (o *operating) open(ctx context.Context, how component.Opening) (operations.Journal, func() error, error) {
 	if o.journal != "" && o.component != "" {
 		return nil, nil, errors.New("both --journal and --component are given; give the one that is meant")
 	}
@@ -137,7 +137,7 @@ func (o *operating) open(ctx context.Context, create bool) (operations.Journal, 
 	case url == "" && address == "":
 		return nil, nil, errors.New("no journal is given; give --journal or ENTITIES_JOURNAL, or --component for the one of a running component")
 	case url != "":
-		return o.openURL(ctx, url, create)
+		return o.openURL(ctx, url, how)
 	}
 	c, err := operations.Dial(address)
 	if err != nil {
@@ -146,16 +146,15 @@ func (o *operating) open(ctx context.Context, create bool) (operations.Journal, 
 	return c, c.Close, nil
 }
 
-func (o *operating) openURL(ctx context.Context, url string, create bool) (operations.Journal, func() error, error) {
+func (o *operating) openURL(ctx context.Context, url string, how component.Opening) (operations.Journal, func() error, error) {
 	settings, err := config.Resolve(config.Process, config.Environment(o.getenv), map[string]string{"journal": url})
 	if err != nil {
 		return nil, nil, err
 	}
-	known, err := o.descriptors()
-	if err != nil {
+	if how.Known, err = o.descriptors(); err != nil {
 		return nil, nil, err
 	}
-	j, finish, err := component.OpenJournal(ctx, settings, create, known)
+	j, finish, err := component.OpenJournal(ctx, settings, how)
 	if err != nil {
 		return nil, nil, err
 	}
