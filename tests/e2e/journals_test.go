@@ -55,7 +55,7 @@ func TestTwoJournals(t *testing.T) {
 			t.Parallel()
 			s := prepare(t)
 			a := s.host(t, harness.HostOptions{Name: "a", AppID: "twins"})
-			awaitJournals(t, a, true, 10*time.Second)
+			awaitJournals(t, a, true, 30*time.Second)
 			time.Sleep(3 * time.Second)
 			awaitJournals(t, a, true, 0)
 
