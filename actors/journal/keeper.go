@@ -34,6 +34,9 @@ type Keeper interface {
 	// no error. Events are removed a bounded number at a time; after an error, or the end of ctx, as many as were removed
 	// lie below the floor.
 	Forget(ctx context.Context, ref actors.Ref, through int64, wholeValues bool) error
+	// ForgetRecords removes the records of commands that were carried out up to and including a sequence, a bounded number at
+	// a time; a few of them may stay until there are more. Those commands are not known any more. All else stays.
+	ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error
 	// Erase removes everything about a stream but its head: events, snapshot, records, effects, parked ones included. It
 	// raises the epoch, so whoever has the stream open notices, and Origin and Floor to the head. The stream can be
 	// appended to, as one of an entity that does not exist. Erasing one that has nothing any more does nothing. Much is

@@ -14,7 +14,8 @@ import (
 )
 
 // TopicRetention removes messages of topics that are too old, whether or not they were delivered. The events of services
-// are none. What stays of a stream that has nothing any more are its number and the records of CloudEvents.
+// are none. With a message goes the record by which its CloudEvent is known when it is published again; what stays of a
+// stream that has nothing any more is its number.
 type TopicRetention struct {
 	// Journal in which the messages are.
 	Journal TopicJournal
@@ -32,6 +33,7 @@ type TopicJournal interface {
 	Services(ctx context.Context) ([]string, error)
 	List(ctx context.Context, service, after string, limit int) ([]journal.Summary, error)
 	Forget(ctx context.Context, ref actors.Ref, through int64, wholeValues bool) error
+	ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error
 }
 
 // topicPage is how many streams, or messages of a stream, are read at once.
@@ -129,6 +131,10 @@ func (r TopicRetention) thin(ctx context.Context, ref actors.Ref, s journal.Summ
 			last = last || n < topicPage
 		}
 		if through > s.Floor {
+			// The records first: with the messages gone nobody would come to look for them.
+			if err := r.Journal.ForgetRecords(ctx, ref, through); err != nil {
+				return removed, fmt.Errorf("remove records of messages: %w", err)
+			}
 			if err := r.Journal.Forget(ctx, ref, through, true); err != nil {
 				return removed, fmt.Errorf("remove messages of %s: %w", ref, err)
 			}

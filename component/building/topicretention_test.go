@@ -65,6 +65,40 @@ func TestTopicRetention(t *testing.T) {
 				t.Errorf("%s: %v", topic, got)
 			}
 		}
+		// The records of CloudEvents go with them, and those of newer ones stay.
+		event := func(id string) string {
+			return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"shop","type":"t","data":{}}`, id)
+		}
+		ref := actors.Ref{Service: "topic/events", ID: "key/k"}
+		has := func(want int) {
+			t.Helper()
+			list, err := b.journal.Records(t.Context(), ref, "", 0)
+			if err != nil || len(list) != want {
+				t.Errorf("%d records, want %d, %v", len(list), want, err)
+			}
+			span, err := b.journal.Span(t.Context(), ref)
+			if err != nil || span.Sequence-span.Floor != int64(want) {
+				t.Errorf("%d messages, want %d, %v", span.Sequence-span.Floor, want, err)
+			}
+		}
+		for i := range 20 {
+			b.publish(t, "events", event(fmt.Sprint("old ", i)), "partitionKey", "k")
+		}
+		has(20)
+		for _, e := range b.kept(t, "events") {
+			cut = e.Time.Add(time.Microsecond)
+		}
+		for !time.Now().After(cut.Add(10 * time.Millisecond)) {
+			time.Sleep(time.Millisecond)
+		}
+		b.publish(t, "events", event("new"), "partitionKey", "k")
+		if _, err := r.sweep(t.Context(), cut); err != nil {
+			t.Error(err)
+		}
+		has(1)
+		b.publish(t, "events", event("new"), "partitionKey", "k")   // is known
+		b.publish(t, "events", event("old 3"), "partitionKey", "k") // is not
+		has(2)
 		// And a worker that is told to stop stops.
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)

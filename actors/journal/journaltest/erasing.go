@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -164,5 +165,48 @@ func (s *suite) eraseInFlight(t *testing.T) {
 	effects := due(t, j)
 	if n := int(span.Sequence - span.Floor); span.Sequence != 45 || span.Floor != span.Origin || len(got) != n || len(records) != n || len(effects) != n {
 		t.Errorf("span %+v, %d events, %d records, %d effects", span, len(got), len(records), len(effects))
+	}
+}
+
+// Records go as told, but for a few of the newest of them, and nothing else does. Their commands are new ones then.
+func (s *suite) forgetRecords(t *testing.T) {
+	j := s.open(t)
+	ctx := within(t)
+	a, b := cart("a"), cart("b")
+	const all, few = 150, 45
+	var batch []journal.Append
+	for n := range int64(all) {
+		batch = append(batch, keyed(add(a, n, fmt.Sprintf("%03d", n+1), "x"), 1))
+	}
+	for part := range slices.Chunk(batch, 10) {
+		must(t, j, part...)
+	}
+	must(t, j, keyed(add(b, 0, "001", "x"), 1))
+	if err := j.ForgetRecords(ctx, cart("none"), 7); err != nil {
+		t.Error(err)
+	}
+	same(t, "made by it", headOf(t, j, cart("none")), journal.Head{})
+	left := 0
+	for _, through := range []int64{0, 70, 70, 120, all - 1} {
+		if err := j.ForgetRecords(ctx, a, through); err != nil {
+			t.Fatal(err)
+		}
+		records, err := j.Records(ctx, a, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left = len(records); left < int(all-through) || left > int(all-through)+few || through == 0 && left != all {
+			t.Errorf("%d records are left of %d up to %d", left, all, through)
+		}
+		for i, r := range slices.Backward(records) {
+			same(t, "the newest stay", r.Sequence, int64(all-len(records)+i+1))
+		}
+	}
+	want(t, j.Append(ctx, []journal.Append{keyed(add(a, journal.AnySequence, "150", "no"), 1)}), journal.AlreadyApplied)
+	want(t, j.Append(ctx, []journal.Append{keyed(add(a, journal.AnySequence, "001", "again"), 1)}), journal.Committed)
+	want(t, j.Append(ctx, []journal.Append{keyed(add(b, journal.AnySequence, "001", "no"), 1)}), journal.AlreadyApplied)
+	same(t, "head", headOf(t, j, a), journal.Head{Sequence: all + 1})
+	if texts := dataOf(t, j, a); len(texts) != all+1 || texts[all] != "again" {
+		t.Errorf("events: %q", texts)
 	}
 }

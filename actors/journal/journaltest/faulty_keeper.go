@@ -31,6 +31,11 @@ func (f *Faulty) Forget(ctx context.Context, ref actors.Ref, through int64, whol
 	})
 }
 
+// ForgetRecords implements journal.Keeper.
+func (f *Faulty) ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error {
+	return f.disturbWrite(ctx, CallForget, only(ref), func(ctx context.Context) error { return f.inner.ForgetRecords(ctx, ref, through) })
+}
+
 // Erase implements journal.Keeper.
 func (f *Faulty) Erase(ctx context.Context, ref actors.Ref) error {
 	return f.disturbWrite(ctx, CallErase, only(ref), func(ctx context.Context) error { return f.inner.Erase(ctx, ref) })

@@ -115,6 +115,7 @@ func Run(t *testing.T, b Backend) {
 		{"forget whole values", s.forgetValues},
 		{"forget much", s.forgetMuch},
 		{"forget of many", s.forgetEach},
+		{"forget records", s.forgetRecords},
 		{"forget while others read", s.forgetInFlight},
 		{"tail over what was forgotten", s.tailForgotten},
 		{"erase", s.erase},

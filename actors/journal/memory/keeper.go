@@ -87,6 +87,19 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 	return nil
 }
 
+// ForgetRecords implements journal.Keeper.
+func (j *Journal) ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error {
+	if err := j.change(ctx, func(time.Time) error {
+		if s := j.streams[ref]; s != nil {
+			maps.DeleteFunc(s.records, func(_ string, r *journal.Record) bool { return r.Sequence <= through })
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("forget records of %s: %w", ref, err)
+	}
+	return nil
+}
+
 // ForgetEach implements journal.ManyForgetter.
 func (j *Journal) ForgetEach(ctx context.Context, parts []journal.Forgetting) error {
 	if err := j.change(ctx, func(now time.Time) error {

@@ -112,6 +112,16 @@ WITH d AS MATERIALIZED (
 )
 SELECT 1 FROM d LIMIT ((SELECT count(*) FROM d) = $3)::int`
 
+// forgetRecordsSQL removes up to $4 records, and returns a row if there were that many.
+const forgetRecordsSQL = `
+WITH d AS MATERIALIZED (
+  SELECT k.stream, k.command FROM {schema}.commands k
+  WHERE k.stream = (SELECT h.stream FROM {schema}.streams h WHERE h.service = $1 AND h.id = $2) AND k.sequence <= $3 LIMIT $4
+), k AS (
+  DELETE FROM {schema}.commands k USING d WHERE k.stream = d.stream AND k.command = d.command
+)
+SELECT 1 FROM d LIMIT ((SELECT count(*) FROM d) = $4)::int`
+
 // Services implements journal.Keeper.
 func (j *Journal) Services(ctx context.Context) (list []string, err error) {
 	err = j.view(ctx, j.services, func(r *sql.Rows) (bool, error) {
@@ -216,6 +226,21 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 	}()
 	if err != nil {
 		return fmt.Errorf("forget events of %s: %w", ref, err)
+	}
+	return nil
+}
+
+// ForgetRecords implements journal.Keeper.
+func (j *Journal) ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error {
+	for more := true; more; {
+		var err error
+		more, err = j.remove(ctx, forgetRecordsSQL, ref.Service, ref.ID, through, int64(rules.EraseRecords))
+		if contended(sqlState(err)) {
+			more, err = true, ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("forget records of %s: %w", ref, err)
+		}
 	}
 	return nil
 }

@@ -150,6 +150,23 @@ func (j *Journal) Forget(ctx context.Context, ref actors.Ref, through int64, who
 	return nil
 }
 
+// ForgetRecords implements journal.Keeper.
+func (j *Journal) ForgetRecords(ctx context.Context, ref actors.Ref, through int64) error {
+	for more := true; more; {
+		err := j.change(ctx, func(w *writer, _ time.Time) error {
+			n, err := w.exec(`DELETE FROM commands WHERE (stream, command) IN (
+				SELECT c.stream, c.command FROM streams h JOIN commands c USING (stream)
+				WHERE h.service = ? AND h.id = ? AND c.sequence <= ? LIMIT ?)`, ref.Service, ref.ID, through, rules.EraseRecords)
+			more = n == rules.EraseRecords
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("forget records of %s: %w", ref, err)
+		}
+	}
+	return nil
+}
+
 // ForgetEach implements journal.ManyForgetter.
 func (j *Journal) ForgetEach(ctx context.Context, parts []journal.Forgetting) error {
 	if err := j.change(ctx, func(w *writer, now time.Time) error {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -85,6 +86,77 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	info, err := os.Stat(path("used"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestReadOnly opens a journal that cannot be written to, because of the file system or, where one cannot be mounted, of its
+// permissions. It can be opened as soon as that is over.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "j")
+	refuse, allow := func() error { return os.Chmod(path, 0o400) }, func() error { return os.Chmod(path, 0o600) }
+	if os.Geteuid() == 0 { // whom permissions do not stop
+		mount := func(args ...string) error {
+			for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				out, err := exec.Command("mount", append(args, folder)...).CombinedOutput()
+				// A program that another test starts has our files open for a moment.
+				if err == nil || !strings.Contains(string(out), "busy") {
+					return err
+				}
+				if time.Now().After(end) {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+			}
+		}
+		if err := mount("-t", "tmpfs", "tmpfs"); err != nil {
+			t.Skipf("needs a file system of its own: %v", err)
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", "--lazy", folder).CombinedOutput(); err != nil {
+				t.Errorf("%v %s", err, out)
+			}
+		})
+		refuse, allow = func() error { return mount("-o", "remount,ro") }, func() error { return mount("-o", "remount,rw") }
+	}
+	made := filepath.Join(t.TempDir(), "j")
+	j := openAt(t, made)
+	if r := j.Append(t.Context(), []journal.Append{item("a", 0, "x")}); r[0].Status != journal.Committed {
+		t.Fatal(r[0])
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(made + suffix)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(path+suffix, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := refuse(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+		if err == nil || !strings.Contains(err.Error(), "give the user of this process the right to, or name another place") {
+			t.Errorf("open what is read-only: %v", err)
+		}
+	}
+	if err := allow(); err != nil {
+		t.Fatal(err)
+	}
+	j = openAt(t, path)
+	if last, err := j.Last(t.Context(), []actors.Ref{item("a", 0, "").Ref}); err != nil || last[0].Sequence != 1 {
+		t.Errorf("%+v, %v", last, err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -83,12 +85,12 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 		}
 	}()
 	if j.lock, err = lock(path + ".lock"); err != nil {
-		return nil, err
+		return nil, readOnly(err)
 	}
 	// SQLite would make it readable for everybody.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, readOnly(err)
 	}
 	if err := file.Close(); err != nil {
 		return nil, err
@@ -112,6 +114,14 @@ func Open(ctx context.Context, c Config) (_ *Journal, err error) {
 		}
 	}
 	return j, nil
+}
+
+// readOnly says what to do about a file that cannot be written to.
+func readOnly(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w; a journal writes to its file and beside it: give the user of this process the right to, or name another place", err)
+	}
+	return err
 }
 
 // resolve follows links, so that a file has one lock whatever it is called.
