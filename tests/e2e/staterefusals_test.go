@@ -158,12 +158,11 @@ func TestStateOnFullDisk(t *testing.T) {
 		for _, key := range keys {
 			items = append(items, harness.StateItem{Key: key, Value: value(written[key] + 1)})
 		}
-		r, status := harness.Response{}, http.StatusTooManyRequests
-		if len(keys) == 1 {
-			r = s.request(t, http.MethodPost, store, nil, items)
-		} else {
-			r, status = s.request(t, http.MethodPost, store+"/transaction", nil, upserts(items...)), http.StatusInternalServerError // the sidecar's code for all of them
+		path, body, status := store, any(items), http.StatusTooManyRequests
+		if len(keys) > 1 {
+			path, body, status = store+"/transaction", upserts(items...), http.StatusInternalServerError // the sidecar's code for all of them
 		}
+		r := s.request(t, http.MethodPost, path, nil, body)
 		if r.OK() {
 			for _, key := range keys {
 				written[key]++

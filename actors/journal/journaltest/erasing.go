@@ -186,7 +186,6 @@ func (s *suite) forgetRecords(t *testing.T) {
 		t.Error(err)
 	}
 	same(t, "made by it", headOf(t, j, cart("none")), journal.Head{})
-	left := 0
 	for _, through := range []int64{0, 70, 70, 120, all - 1} {
 		if err := j.ForgetRecords(ctx, a, through); err != nil {
 			t.Fatal(err)
@@ -195,7 +194,7 @@ func (s *suite) forgetRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left = len(records); left < int(all-through) || left > int(all-through)+few || through == 0 && left != all {
+		if left := len(records); left < int(all-through) || left > int(all-through)+few || through == 0 && left != all {
 			t.Errorf("%d records are left of %d up to %d", left, all, through)
 		}
 		for i, r := range slices.Backward(records) {

@@ -55,6 +55,7 @@ func (w *writer) prepare(ctx context.Context) error {
 		if *p.stmt, err = w.conn.PrepareContext(ctx, p.text); err != nil {
 			return fmt.Errorf("prepare %q: %w", p.text, err)
 		}
+		w.prepared = append(w.prepared, *p.stmt)
 	}
 	return nil
 }

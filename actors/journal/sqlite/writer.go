@@ -28,6 +28,9 @@ var schema3 string
 type writer struct {
 	db   *sql.DB
 	conn *sql.Conn
+	// prepared are all statements. database/sql does not close those of a Conn with it, and SQLite keeps the file open, and
+	// its log beside it, as long as there are any.
+	prepared []*sql.Stmt
 
 	begin, commit, rollback   *sql.Stmt
 	getHead, newHead, setHead *sql.Stmt
@@ -160,6 +163,9 @@ func (w *writer) meta(ctx context.Context, key string) (value string, err error)
 
 func (w *writer) close() error {
 	var errs []error
+	for _, s := range w.prepared {
+		errs = append(errs, s.Close())
+	}
 	if w.conn != nil {
 		errs = append(errs, w.conn.Close())
 	}

@@ -184,10 +184,10 @@ func moveCommand(o *operating) *cobra.Command {
   2. run this command; if it is interrupted, run it again,
   3. give the components the new journal, and start them.
 
-A journal that a component has open is refused, and while it is moved nobody can write to it: components that have
-nothing to write are not noticed, and are refused then. Only in a state store that cannot be: there, components that show
-that they are alive are refused, and what was written meanwhile is found at the end, and said. The old journal is left as
-it is: start no component on it any more, or effects are carried out twice.
+A journal that a component has open is refused, and while it is moved nobody else can write to it. A state store cannot
+be locked: there, the move is refused while a component shows that it is alive, and what was written meanwhile is found
+at the end, and said. The old journal is left as it is: start no component on it any more, or effects are carried out
+twice.
 
 Passwords are better given by ENTITIES_JOURNAL and ENTITIES_JOURNAL_TO than by flags, which everybody on the machine can
 see.`,
