@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
 // joint lets calls that are made at the same time be carried out together. One of the callers carries them out for all:
@@ -16,10 +17,17 @@ type joint[Q, A any] struct {
 	join func() func(Q) bool
 	// carry carries calls out and sets their answers.
 	carry func(context.Context, []*joined[Q, A])
+	// gather is for how long a batch waits at most until it is as large as the one before. Zero: it does not.
+	gather time.Duration
 
 	mu      sync.Mutex
 	waiting []*joined[Q, A]
 	led     bool
+	// last is how many calls the batch before had, and took how long they took to be carried out.
+	last int
+	took time.Duration
+	// enough is closed when a batch that waits is as large as the one before. It is nil while none waits.
+	enough chan struct{}
 }
 
 // joined is one call.
@@ -45,6 +53,10 @@ func (j *joint[Q, A]) do(ctx context.Context, question Q) (A, error) {
 	c := &joined[Q, A]{question: question, wake: make(chan struct{}, 2)}
 	j.mu.Lock()
 	j.waiting = append(j.waiting, c)
+	if j.enough != nil && len(j.waiting) >= j.last {
+		close(j.enough)
+		j.enough = nil
+	}
 	if !j.led {
 		j.led, c.leads = true, true
 		c.wake <- struct{}{}
@@ -96,13 +108,17 @@ func (j *joint[Q, A]) leave(ctx context.Context, c *joined[Q, A]) error {
 func (j *joint[Q, A]) lead(ctx context.Context, c *joined[Q, A]) {
 	// Callers that are about to come join. Without it the first of many ends up alone when the journal is fast.
 	runtime.Gosched()
+	j.await()
 	j.mu.Lock()
 	batch := j.take()
+	j.last = len(batch)
 	j.mu.Unlock()
+	began := time.Now()
 	carried := false
 	defer func() { // also when the journal panics, which the server outlives
 		j.mu.Lock()
 		defer j.mu.Unlock()
+		j.took = time.Since(began)
 		for _, other := range batch {
 			other.settled, other.carried = true, carried
 			if other != c {
@@ -119,6 +135,33 @@ func (j *joint[Q, A]) lead(ctx context.Context, c *joined[Q, A]) {
 	}
 	j.carry(ctx, batch)
 	carried = true
+}
+
+// worthAwaiting is how long a wait must be allowed to take to be begun: the timer's own cost is not far below.
+const worthAwaiting = 50 * time.Microsecond
+
+// await lets calls that are about to come join the batch: the batch before says how many there may be. To carry out many
+// costs little more than one, and every process on the way works in larger strokes when answers leave together. It waits no
+// longer than two batches take. A lone caller does not wait: the batch before was as small.
+func (j *joint[Q, A]) await() {
+	j.mu.Lock()
+	patience := min(2*j.took, j.gather)
+	if len(j.waiting) >= j.last || patience < worthAwaiting {
+		j.mu.Unlock()
+		return
+	}
+	enough := make(chan struct{})
+	j.enough = enough
+	j.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-enough:
+	case <-timer.C:
+	}
+	j.mu.Lock()
+	j.enough = nil
+	j.mu.Unlock()
 }
 
 // take removes the calls that go together from those that wait: the first, which leads, and all that may go with it.

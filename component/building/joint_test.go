@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // bench is a joint whose calls are numbers. It answers with their negatives when it is let, and records what it carried.
@@ -190,6 +192,80 @@ func TestJointPanics(t *testing.T) {
 		}
 		if _, err := b.do(t.Context(), 4); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A batch waits until it is as large as the one before, but no longer than it may.
+func TestJointAwaits(t *testing.T) {
+	t.Parallel()
+	const takes, gather = 10 * time.Millisecond, 2 * time.Millisecond
+	for _, x := range []struct {
+		name string
+		// Milliseconds, of the calls and of their answers.
+		come, answered []float64
+		carried        [][]int
+	}{
+		{"one after the other", []float64{0, 20, 40}, []float64{10, 30, 50}, [][]int{{0}, {1}, {2}}},
+		{"during another", []float64{0, 2, 4, 8}, []float64{10, 20, 20, 20}, [][]int{{0}, {1, 2, 3}}},
+		{"as many as before", []float64{0, 2, 4, 30, 31.5}, []float64{10, 20, 20, 41.5, 41.5}, [][]int{{0}, {1, 2}, {3, 4}}},
+		{
+			"fewer than before, waited for once",
+			[]float64{0, 2, 4, 30, 50}, []float64{10, 20, 20, 42, 60}, [][]int{{0}, {1, 2}, {3}, {4}},
+		},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(10)
+				carry := b.carry
+				b.carry = func(ctx context.Context, calls []*joined[int, int]) {
+					time.Sleep(takes)
+					carry(ctx, calls)
+				}
+				b.gather = gather
+				close(b.let)
+				began := time.Now()
+				answered := make([]float64, len(x.come))
+				var group sync.WaitGroup
+				for n, at := range x.come {
+					group.Go(func() {
+						time.Sleep(time.Duration(at * float64(time.Millisecond)))
+						if _, err := b.do(t.Context(), n); err != nil {
+							t.Error(err)
+						}
+						answered[n] = float64(time.Since(began)) / float64(time.Millisecond)
+					})
+				}
+				group.Wait()
+				if diff := cmp.Diff(x.answered, answered); diff != "" {
+					t.Errorf("answers came at other times (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(x.carried, b.carried); diff != "" {
+					t.Errorf("other batches (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// How long a batch waits depends on how long the one before took: when that is nothing, it does not.
+func TestJointHurries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(10)
+		b.gather = time.Second
+		began := time.Now()
+		var group sync.WaitGroup
+		for n := range 3 {
+			b.call(t, t.Context(), &group, n)
+		}
+		close(b.let)
+		group.Wait()
+		b.call(t, t.Context(), &group, 3)
+		group.Wait()
+		if d := time.Since(began); d != 0 {
+			t.Errorf("it took %v", d)
 		}
 	})
 }

@@ -18,6 +18,8 @@ const (
 	sharedKeys    = 64
 	// patience is for one call of the journal that several requests share, none of whose deadlines can hold for it.
 	patience = 30 * time.Second
+	// gathering is for how long writes wait for company at most.
+	gathering = 4 * time.Millisecond
 )
 
 // shared is a journal of which concurrent requests share the calls that cost most: a commit takes about as long for
@@ -38,8 +40,8 @@ type newest struct {
 
 func share(j Journal) *shared {
 	s := &shared{Journal: j, heads: newHeads()}
-	s.appends.join, s.appends.carry = joinAppends, s.append
-	s.transactions.join, s.transactions.carry = joinAppends, s.transact
+	s.appends.join, s.appends.carry, s.appends.gather = joinAppends, s.append, gathering
+	s.transactions.join, s.transactions.carry, s.transactions.gather = joinAppends, s.transact, gathering
 	s.lasts.join, s.lasts.carry = joinKeys, s.last
 	return s
 }
