@@ -60,3 +60,46 @@ func TestConfirmedNoOpOutlivesSeal(t *testing.T) {
 		t.Errorf("the confirmed element is lost: %v", describe(state))
 	}
 }
+
+// Nor does it rest on a base that has what somebody else did and is on its way: that may come to nothing.
+func TestConfirmedNoOpOutlivesABase(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, func(c *Config) { c.Round, c.Timeout = time.Hour, time.Minute })
+	x := &crdt.Update{Kind: crdt.GSet, Added: []crdt.Key{keyOf("x")}}
+	other, st := c.open(c.nodes[0], "grow"), c.open(c.nodes[1], "grow")
+	c.sure2(c.write(st, &crdt.Update{Kind: crdt.GSet, Added: []crdt.Key{keyOf("other")}}, replica.All))
+	c.nodes[0].storeCut = true
+	c.write(other, x, replica.Local)
+	c.runFor(200 * time.Millisecond)
+	r, part := st.resident(), c.nodes[1].parts[st.part()]
+	if len(st.elements()) != 2 || !r.foreign {
+		t.Fatalf("it has %q; from others: %v", st.elements(), r.foreign)
+	}
+	leave := part.enter()
+	w := part.writeBase(r, r.state.Generation(), r.state.Full().AppendBinary(nil))
+	part.out.bases = nil // it takes for ever
+	leave()
+	p := c.write(st, x, replica.Majority)
+	if p.done {
+		t.Fatal("it is confirmed before anything is stored")
+	}
+	c.sure2(p)
+	stored, err := (&store{cells: &simCells{n: c.nodes[1], sure: true}}).load(t.Context(), refOf("grow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := crdt.New(0)
+	for _, tail := range stored.tails {
+		if tail.delta != nil {
+			if _, err := state.Join(tail.delta, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if v := state.Value(nil); v == nil || len(v.Added) != 2 {
+		t.Errorf("the confirmed element is not in the journal: %s", describe(state))
+	}
+	leave = part.enter()
+	part.based(r, w, 0, errSim)
+	leave()
+}

@@ -113,7 +113,8 @@ func (p *partition) wrote(r *resident, d *crdt.Delta, level replica.Level) {
 // here, but its writer may not have stored it, and not everybody may have heard of it.
 func (p *partition) secure(r *resident) {
 	p.soon = true
-	if r.foreign {
+	// A base on its way has what others told, but it may come to nothing.
+	if r.foreign || r.folding {
 		r.version++
 		r.tail = joined(r.tail, r.state.Full())
 		r.foreign = false
