@@ -91,7 +91,8 @@ func start(t *testing.T, cells journal.Cells, h *hub, address string, change fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := node.Config{Cells: cells, Membership: node.MembersOf(group), Partitions: 4}
+	// Many tests run at once, and what is asked of a write here is not its speed.
+	config := node.Config{Cells: cells, Membership: node.MembersOf(group), Partitions: 4, Timeout: 30 * time.Second}
 	if h != nil {
 		p := &port{h, address}
 		config.Bus, config.Peers = p, (*portPeers)(p)
