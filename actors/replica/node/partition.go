@@ -206,8 +206,10 @@ func (p *partition) viewed(old *Standing) {
 		left = true
 		p.forget(id)
 	}
+	joined := false
 	for _, m := range p.at.others() {
 		if _, ok := old.member(identityOf(m)); !ok && len(old.Members) > 0 {
+			joined = true
 			// Whoever comes back after a partition is a new member. Not all at once.
 			p.roundSoon(m)
 		}
@@ -225,6 +227,9 @@ func (p *partition) viewed(old *Standing) {
 		if r.handle != nil && r.state.Kind() == crdt.Vote {
 			p.tell(r)
 		}
+	}
+	if joined {
+		p.met()
 	}
 	p.settleWaits()
 }

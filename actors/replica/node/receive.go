@@ -25,9 +25,9 @@ type origin struct {
 	pullAt   time.Time
 	pulling  bool
 	failures int
-	// heardAt is when something of it came last.
-	heardAt time.Time
-	gone    bool
+	// heardAt is when something of it came last, metAt when the view was last read because it is not in it.
+	heardAt, metAt time.Time
+	gone           bool
 }
 
 // position is the last batch up to which everything has been joined, or is of entities that are not here.
@@ -87,6 +87,9 @@ func (p *partition) receive(b *batch) {
 	}
 	o := p.originOf(b.origin)
 	o.heardAt = p.now
+	if _, ok := p.at.member(b.origin); !ok {
+		p.meet(o)
+	}
 	if !o.started {
 		o.started = true
 		if p.all.len() == 0 {
@@ -113,6 +116,30 @@ func (p *partition) receive(b *batch) {
 	}
 	p.noticeGap(o)
 	p.acknowledge(o)
+}
+
+// meet a writer that is not in the view. It has just joined, or it is gone: the view tells when it is read again, and until
+// then nobody can ask it for anything, nor tell it what has come.
+func (p *partition) meet(o *origin) {
+	if o.metAt.IsZero() || p.now.Sub(o.metAt) >= p.config.RetryMax {
+		o.metAt = p.now
+		p.refresh.want()
+		p.soon = true
+	}
+}
+
+// met does what waited for a member to be known.
+func (p *partition) met() {
+	for r := range p.fetchers.each() {
+		r.fetchAt = p.now
+	}
+	for _, o := range byIdentity(p.origins) {
+		if !o.pullAt.IsZero() {
+			o.pullAt = p.now
+		}
+	}
+	p.progress()
+	p.soon = true
 }
 
 // takeBatch joins a batch, or returns false if there is no room for what must wait. Then it is as if it had been lost.

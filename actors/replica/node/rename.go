@@ -210,5 +210,6 @@ func (p *partition) caughtUp(r *resident) {
 	for _, e := range parked {
 		p.unpark(r, e)
 	}
+	r.fetchAt = p.now
 	p.soon = true
 }
