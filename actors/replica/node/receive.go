@@ -118,30 +118,6 @@ func (p *partition) receive(b *batch) {
 	p.acknowledge(o)
 }
 
-// meet a writer that is not in the view. It has just joined, or it is gone: the view tells when it is read again, and until
-// then nobody can ask it for anything, nor tell it what has come.
-func (p *partition) meet(o *origin) {
-	if o.metAt.IsZero() || p.now.Sub(o.metAt) >= p.config.RetryMax {
-		o.metAt = p.now
-		p.refresh.want()
-		p.soon = true
-	}
-}
-
-// met does what waited for a member to be known.
-func (p *partition) met() {
-	for r := range p.fetchers.each() {
-		r.fetchAt = p.now
-	}
-	for _, o := range byIdentity(p.origins) {
-		if !o.pullAt.IsZero() {
-			o.pullAt = p.now
-		}
-	}
-	p.progress()
-	p.soon = true
-}
-
 // takeBatch joins a batch, or returns false if there is no room for what must wait. Then it is as if it had been lost.
 func (p *partition) takeBatch(o *origin, b *batch) bool {
 	if b.seq > o.contig+1 && len(o.ahead) >= p.config.Ahead {
