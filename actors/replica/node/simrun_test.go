@@ -13,7 +13,7 @@ import (
 	"github.com/dapr-entities/entities/crdt"
 )
 
-var firstFlag = flag.Uint64("replica.first", 1, "the first seed of the simulation")
+var FirstSeed = flag.Uint64("replica.first", 1, "the first seed of the simulation")
 
 var seedFlag = flag.Uint64("replica.seed", 0, "run one seed of the simulation, with a trace")
 
@@ -299,16 +299,11 @@ func describe(e *crdt.Entity) string {
 	return fmt.Sprintf("generation %d %v %d %v %q", e.Generation(), v.Kind, v.Increment, keys, keyText(v.Value))
 }
 
-// TestSimulation runs whole replicators through everything that can happen to them. REPLICA_SEEDS says how many seeds,
-// -replica.first from which on, -replica.seed which single one.
-func TestSimulation(t *testing.T) {
-	if *seedFlag != 0 {
-		simulate(t, *seedFlag)
-		return
-	}
-	seeds := 1000
+// SeedsOf is REPLICA_SEEDS, or so many.
+func SeedsOf(t *testing.T, seeds int) int {
+	t.Helper()
 	if testing.Short() || RaceDetector { // which makes it ten times slower, and finds nothing that is in one goroutine
-		seeds = 100
+		seeds /= 10
 	}
 	if v := os.Getenv("REPLICA_SEEDS"); v != "" {
 		var err error
@@ -316,12 +311,23 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("REPLICA_SEEDS=%q: %v", v, err)
 		}
 	}
+	return seeds
+}
+
+// TestSimulation runs whole replicators through everything that can happen to them. REPLICA_SEEDS says how many seeds,
+// -replica.first from which on, -replica.seed which single one.
+func TestSimulation(t *testing.T) {
+	if *seedFlag != 0 {
+		simulate(t, *seedFlag)
+		return
+	}
+	seeds := SeedsOf(t, 1000)
 	const lanes = 2
 	for lane := range lanes {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			t.Parallel()
 			started, safe, deletes, unsure, sealings, folds := 0, 0, 0, 0, 0, 0
-			for seed := *firstFlag + uint64(lane); seed < *firstFlag+uint64(seeds) && !t.Failed(); seed += lanes {
+			for seed := *FirstSeed + uint64(lane); seed < *FirstSeed+uint64(seeds) && !t.Failed(); seed += lanes {
 				s := simulate(t, seed)
 				h := s.history
 				sealings, folds = sealings+s.sealings, folds+s.folds
