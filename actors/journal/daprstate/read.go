@@ -1,7 +1,6 @@
 package daprstate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -102,6 +101,9 @@ func (j *Journal) readSpans(ctx context.Context, spans []*span) error {
 	}
 	for i, s := range spans {
 		for _, e := range found[i] {
+			if e.data.big.name != "" && e.data.inline == nil {
+				continue // missing, or forgotten since the head was read: whoever needs it finds out
+			}
 			e.Ref, e.Payload.Data = s.head.ref, e.data.inline
 			s.events = append(s.events, rules.Stored{Event: e.Event, Sum: e.sum})
 		}
@@ -124,6 +126,12 @@ func (j *Journal) page(ctx context.Context, h *head, after int64, limit int) ([]
 	defer j.leave()
 	if err := j.readSpans(ctx, []*span{s}); err != nil {
 		return nil, err
+	}
+	for i := range s.events {
+		if s.events[i].Sequence != s.events[0].Sequence+int64(i) {
+			s.events = s.events[:i]
+			break
+		}
 	}
 	if len(s.events) == 0 || s.events[0].Sequence != after+1 {
 		floor, err := j.floorNow(ctx, h.ref)
@@ -240,33 +248,59 @@ func (j *Journal) Last(ctx context.Context, refs []actors.Ref) ([]journal.Event,
 	last := make([]journal.Event, len(refs))
 	for i, h := range heads {
 		if h.at.Sequence == h.floor {
-			if h.floor > 0 {
-				last[i] = journal.Event{Ref: h.ref, Sequence: h.floor}
-			}
+			last[i] = forgotten(h)
 			continue
 		}
-		s := spans[0]
+		if last[i], err = newest(spans[0]); err != nil {
+			if last[i], err = j.lastOf(ctx, h); err != nil {
+				return nil, err
+			}
+		}
 		spans = spans[1:]
-		if len(s.events) == 0 && s.cut { // all of them together were too much
-			s = &span{head: h, after: h.at.Sequence - 1, last: h.at.Sequence}
-			if err := j.readSpans(ctx, []*span{s}); err != nil {
-				return nil, fmt.Errorf("read the last events: %w", err)
-			}
-		}
-		if len(s.events) == 0 {
-			if floor, err := j.floorNow(ctx, h.ref); err != nil || floor < h.at.Sequence {
-				return nil, cmp.Or(err, rules.Missing(h.ref, h.at.Sequence))
-			}
-			last[i] = journal.Event{Ref: h.ref, Sequence: h.at.Sequence}
-			continue
-		}
-		e := &s.events[0]
-		if err := rules.Intact(&e.Event, h.ref, h.at.Sequence, e.Sum); err != nil {
-			return nil, err
-		}
-		last[i] = e.Event
 	}
 	return last, nil
+}
+
+// forgotten is what Last says of a stream of which nothing is kept.
+func forgotten(h *head) journal.Event {
+	if h.floor == 0 {
+		return journal.Event{}
+	}
+	return journal.Event{Ref: h.ref, Sequence: h.floor}
+}
+
+// newest is the event in a span for the last one.
+func newest(s *span) (journal.Event, error) {
+	at := s.head.at.Sequence
+	if len(s.events) == 0 {
+		return journal.Event{}, rules.Missing(s.head.ref, at)
+	}
+	e := &s.events[0]
+	return e.Event, rules.Intact(&e.Event, s.head.ref, at, e.Sum)
+}
+
+// lastOf reads the newest event of one stream. It may be gone when it is looked for, for the stream goes on and is
+// forgotten meanwhile, or erased: only if the head still speaks of it is it missing.
+func (j *Journal) lastOf(ctx context.Context, h *head) (journal.Event, error) {
+	for h.at.Sequence > h.floor {
+		s := &span{head: h, after: h.at.Sequence - 1, last: h.at.Sequence}
+		if err := j.readSpans(ctx, []*span{s}); err != nil {
+			return journal.Event{}, fmt.Errorf("read the last event: %w", err)
+		}
+		e, missing := newest(s)
+		if missing == nil {
+			return e, nil
+		}
+		now, err := j.viewOf(ctx, h.ref)
+		if err != nil {
+			return journal.Event{}, fmt.Errorf("read the last event: %w", err)
+		}
+		if now.at == h.at && now.floor == h.floor {
+			return journal.Event{}, missing
+		}
+		h = now
+	}
+	return forgotten(h), nil
 }
 
 // List implements journal.Journal.
