@@ -39,8 +39,11 @@ func (p *peak) look() {
 func (p *peak) grown() int64 { return (int64(p.most) - int64(p.base)) >> 20 }
 
 // Histories that are much larger than the memory that is allowed go out and in.
-func TestLargeHistories(t *testing.T) {
-	if testing.Short() {
+func TestGateLargeHistories(t *testing.T) {
+	switch {
+	case raceDetector:
+		t.Skip("the race detector has memory of its own, and takes a minute for this; the tests of a change run it without")
+	case testing.Short():
 		t.Skip("writes 100 MiB")
 	}
 	folder := t.TempDir()
