@@ -54,6 +54,8 @@ type shared struct {
 	closed, over atomic.Bool
 
 	mu sync.Mutex
+	// answering says that the host is being told an answer, and judges it.
+	answering bool
 	// methods of the commands that are not finished, by their numbers.
 	methods map[int64]string
 }
@@ -167,15 +169,44 @@ func (s *shared) send(ctx context.Context, in *protocol.CrdtStreamIn) {
 	}
 }
 
-// Close implements replica.Session. The user function has CloseGrace to end its side.
+// Close implements replica.Session. The user function has CloseGrace to end its side. An answer for which the host closes
+// the session is judged first: a mistake ends it at once.
 func (s *shared) Close() {
-	if s.closed.Swap(true) || s.over.Load() {
+	if s.closed.Swap(true) {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.answering && !s.over.Load() {
+		s.halfClose()
+	}
+}
+
+func (s *shared) halfClose() {
 	if err := s.stream.CloseSend(); err != nil {
 		s.cancel()
 	}
 	time.AfterFunc(s.function.client.config.CloseGrace, s.cancel)
+}
+
+// answer tells the host what the user function said. It returns an error if that was a mistake, and mistaken if it is
+// known to be one.
+func (s *shared) answer(a replica.Answer, mistaken bool) error {
+	s.mu.Lock()
+	s.answering = true
+	before := s.closed.Load()
+	s.mu.Unlock()
+	err := s.start.Answer(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answering = false
+	switch {
+	case mistaken, err != nil && !errors.Is(err, replica.ErrStray):
+		s.over.Store(true)
+	case s.closed.Load() && !before:
+		s.halfClose()
+	}
+	return err
 }
 
 // listen takes what the user function says until the stream ends.
@@ -194,20 +225,21 @@ func (s *shared) hear() error {
 			return s.broken(err)
 		}
 		a, method, err := s.read(&out)
+		late := s.closed.Load()
 		if err != nil {
 			// For the caller whom it concerns; the others get what Ended is told.
-			_ = s.start.Answer(replica.Answer{Kind: replica.Failed, Number: a.Number, Outcome: actors.Outcome{Failure: err}})
+			_ = s.answer(replica.Answer{Kind: replica.Failed, Number: a.Number, Outcome: actors.Outcome{Failure: err}}, true)
 			if err.Code != actors.Unknown {
 				return err // it was told already
 			}
-			return s.violated(err, method, a.Number)
+			return s.violated(err, method, a.Number, late)
 		}
-		switch err := s.start.Answer(a); {
+		switch err := s.answer(a, false); {
 		case err == nil:
 		case errors.Is(err, replica.ErrStray):
 			s.tell("an answer was ignored", err, method, a.Number)
 		default:
-			return s.violated(err, method, a.Number)
+			return s.violated(err, method, a.Number, late)
 		}
 	}
 }
@@ -219,8 +251,9 @@ func (s *shared) tell(what string, err error, method string, number int64) {
 	r.client.Report(fmt.Sprintf("%s (%s)", err, s.start.Ref))
 }
 
-func (s *shared) violated(err error, method string, number int64) error {
-	if !s.closed.Load() {
+// violated ends a session for a mistake. One that came late, after the host had closed it, is nobody's concern.
+func (s *shared) violated(err error, method string, number int64, late bool) error {
+	if !late {
 		s.tell("the user function broke the protocol; its session is ended", err, method, number)
 	}
 	if known, ok := errors.AsType[*actors.Error](err); ok {
