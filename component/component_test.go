@@ -117,9 +117,7 @@ func TestBrokenInit(t *testing.T) {
 	if m := <-stream.out; string(m.GetInvokeResponse().GetData()) != "1" {
 		t.Errorf("a command after a broken Init: %v", m)
 	}
-	if got := p.ready(); got != "" {
-		t.Errorf("readiness after a broken Init: %s", got)
-	}
+	eventually(t, "ready after a broken Init", func() bool { return p.ready() == "" })
 	p.mustInit(good)
 	if p.host.Load() != before {
 		t.Error("the settings that never stopped running were started again")

@@ -97,6 +97,7 @@ func TestQuarantine(t *testing.T) {
 		}
 	}
 	r.DisownAll()
+	r.vacate()
 	_, err := r.Handle(t.Context(), command("bad", "add", 1))
 	wantError(t, err, actors.DataLoss, "event 2 of bank/bad is damaged", "backup")
 	if got := r.do(command("good", "add", 1)); got != 4 {

@@ -31,6 +31,7 @@ func TestErased(t *testing.T) {
 				}
 				if empty { // from what was erased, and not from memory
 					r.DisownAll()
+					r.vacate()
 					if got := r.do(command("a", "get", 0)); got != 0 {
 						t.Errorf("the balance is %d", got)
 					}
@@ -39,6 +40,7 @@ func TestErased(t *testing.T) {
 					t.Errorf("the balance is %d", got)
 				}
 				r.DisownAll()
+				r.vacate()
 				if got := r.do(command("a", "add", 1)); got != 6 {
 					t.Errorf("the balance is %d", got)
 				}
@@ -82,6 +84,7 @@ func TestForgotten(t *testing.T) {
 	r.do(command("a", "add", 1))
 	r.do(command("a", "add", 1))
 	r.DisownAll()
+	r.vacate()
 	j.behind.Store(new(func(ctx context.Context) error {
 		a := journal.Append{Ref: stream, Expected: 2, Command: "x", Events: []journal.Event{{Name: "added", Payload: *amount(1)}}, Snapshot: amount(3)}
 		if s := j.Append(ctx, []journal.Append{a, {Ref: stream, Expected: 3, Command: "y", Events: a.Events}}); s[1].Status != journal.Committed {
@@ -93,6 +96,7 @@ func TestForgotten(t *testing.T) {
 		t.Errorf("the balance is %d", got)
 	}
 	r.DisownAll()
+	r.vacate()
 	j.behind.Store(new(func(ctx context.Context) error { return j.Erase(ctx, stream) }))
 	if got := r.do(command("a", "add", 7)); got != 7 {
 		t.Errorf("the balance is %d", got)
@@ -101,6 +105,7 @@ func TestForgotten(t *testing.T) {
 	// Somebody took its events for whole values.
 	r.do(command("a", "add", 1))
 	r.DisownAll()
+	r.vacate()
 	if err := j.Forget(t.Context(), stream, 5, true); err != nil {
 		t.Fatal(err)
 	}
