@@ -54,7 +54,8 @@ type shared struct {
 	closed, over atomic.Bool
 
 	mu sync.Mutex
-	// answering says that the host is being told an answer, and judges it.
+	// answering says that the host is being told an answer, and judges it. If it closes the session meanwhile, whoever tells
+	// it half-closes the stream.
 	answering bool
 	// methods of the commands that are not finished, by their numbers.
 	methods map[int64]string
@@ -172,12 +173,9 @@ func (s *shared) send(ctx context.Context, in *protocol.CrdtStreamIn) {
 // Close implements replica.Session. The user function has CloseGrace to end its side. An answer for which the host closes
 // the session is judged first: a mistake ends it at once.
 func (s *shared) Close() {
-	if s.closed.Swap(true) {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.answering && !s.over.Load() {
+	if !s.closed.Swap(true) && !s.answering && !s.over.Load() {
 		s.halfClose()
 	}
 }
@@ -189,8 +187,7 @@ func (s *shared) halfClose() {
 	time.AfterFunc(s.function.client.config.CloseGrace, s.cancel)
 }
 
-// answer tells the host what the user function said. It returns an error if that was a mistake, and mistaken if it is
-// known to be one.
+// answer tells the host what the user function said, which is known to be a mistake, or is one if the host returns an error.
 func (s *shared) answer(a replica.Answer, mistaken bool) error {
 	s.mu.Lock()
 	s.answering = true

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/dapr-entities/entities/actors"
 	"github.com/dapr-entities/entities/actors/journal"
@@ -16,12 +18,15 @@ import (
 // busy is a store in which something happens between two readings of one caller.
 type busy struct {
 	*daprstatetest.Store
+	mu      sync.Mutex
 	after   int // so many more
 	between func()
 }
 
 func (b *busy) Get(ctx context.Context, keys []string) ([]daprstate.Item, error) {
 	items, err := b.Store.Get(ctx, keys)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if happens := b.between; happens != nil {
 		if b.after--; b.after < 0 {
 			b.between = nil
@@ -29,6 +34,19 @@ func (b *busy) Get(ctx context.Context, keys []string) ([]daprstate.Item, error)
 		}
 	}
 	return items, err
+}
+
+// happen is told what happens after so many more readings.
+func (b *busy) happen(after int, between func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.after, b.between = after, between
+}
+
+func (b *busy) happened() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.between == nil
 }
 
 // What a head calls the last event was taken for forgotten, or damaged, when the stream went on before that event was read.
@@ -57,16 +75,16 @@ func TestLastOfAStreamThatMoves(t *testing.T) {
 				if _, err := j.Last(t.Context(), []actors.Ref{ref}); err != nil { // opens it
 					t.Fatal(err)
 				}
-				store.between = func() {
+				store.happen(0, func() {
 					if err := errors.Join(test.meanwhile(other), other.Close()); err != nil {
 						t.Error(err)
 					}
-				}
+				})
 				last, err := j.Last(t.Context(), []actors.Ref{ref})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if store.between != nil {
+				if !store.happened() {
 					t.Fatal("nothing has happened meanwhile")
 				}
 				got := fmt.Sprint(last[0].Ref.ID, " ", last[0].Sequence)
@@ -85,25 +103,36 @@ func TestLastOfAStreamThatMoves(t *testing.T) {
 func TestReadersOfWhatIsBeingForgotten(t *testing.T) {
 	t.Parallel()
 	ref := actors.Ref{Service: "shop.v1.ShoppingCart", ID: "a"}
-	for name, read := range map[string]func(journal.Journal) ([]journal.Event, error){
-		"read": func(j journal.Journal) (events []journal.Event, err error) {
+	for name, read := range map[string]func(journal.Journal) (events []journal.Event, forgotten bool, err error){
+		"read": func(j journal.Journal) (events []journal.Event, forgotten bool, err error) {
 			for e, failed := range j.Read(t.Context(), ref, 0, 0) {
-				if _, ok := errors.AsType[*journal.ForgottenError](failed); !ok && failed != nil {
-					return nil, failed
-				}
-				if failed == nil {
+				switch _, forgotten = errors.AsType[*journal.ForgottenError](failed); {
+				case forgotten:
+				case failed != nil:
+					return nil, false, failed
+				default:
 					events = append(events, e)
 				}
 			}
-			return events, nil
+			return events, forgotten, nil
 		},
-		"tail": func(j journal.Journal) ([]journal.Event, error) {
-			events, _, err := j.Tail(t.Context(), []string{ref.Service}, journal.Position{}, 0)
-			return events, err
+		"tail": func(j journal.Journal) (events []journal.Event, forgotten bool, err error) {
+			var at journal.Position
+			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				var more []journal.Event
+				if more, at, err = j.Tail(t.Context(), []string{ref.Service}, at, 0); err != nil {
+					return nil, false, err
+				}
+				if events = append(events, more...); len(events) > 0 && events[len(events)-1].Sequence == 5 {
+					break
+				}
+			}
+			return events, false, nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			happened := 0
 			for at := range 8 { // whichever of its readings that is
 				store := &busy{Store: daprstatetest.New()}
 				j, other := journalOn(t, store), journalOn(t, store.Store)
@@ -113,20 +142,29 @@ func TestReadersOfWhatIsBeingForgotten(t *testing.T) {
 				if _, err := j.Last(t.Context(), []actors.Ref{ref}); err != nil {
 					t.Fatal(err)
 				}
-				store.after, store.between = at, func() {
+				store.happen(at, func() {
 					if err := errors.Join(other.(journal.Keeper).Forget(t.Context(), ref, 3, true), other.Close()); err != nil {
 						t.Error(err)
 					}
+				})
+				events, forgotten, err := read(j)
+				if store.happened() {
+					happened++
 				}
-				events, err := read(j)
 				if err != nil {
 					t.Errorf("forgotten after %d readings: %v", at, err)
+				}
+				if !forgotten && (len(events) == 0 || events[len(events)-1].Sequence != 5) {
+					t.Errorf("forgotten after %d readings: %d events, and not those that are kept", at, len(events))
 				}
 				for i, e := range events {
 					if len(e.Payload.Data) != 100_000 || i > 0 && e.Sequence <= events[i-1].Sequence {
 						t.Errorf("forgotten after %d readings: event %d has %d bytes", at, e.Sequence, len(e.Payload.Data))
 					}
 				}
+			}
+			if happened < 2 {
+				t.Errorf("something was forgotten %d times", happened)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,30 +65,38 @@ func TestPromptConfirmation(t *testing.T) {
 	log := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { slog.SetDefault(log) })
-	first := *node.FirstSeed
-	for seed := first; seed < first+uint64(node.SeedsOf(t, 200)) && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) { confirmPromptly(t, seed) })
+	first, seeds := *node.FirstSeed, node.SeedsOf(t, 200)
+	confirmed := 0
+	for seed := first; seed < first+uint64(seeds) && !t.Failed(); seed++ {
+		synctest.Test(t, func(t *testing.T) { confirmed += confirmPromptly(t, seed) })
+	}
+	t.Logf("%d writes of %d schedules", confirmed, seeds)
+	if !t.Failed() && confirmed < 30*seeds {
+		t.Errorf("%d writes of %d schedules are confirmed, which shows little", confirmed, seeds)
 	}
 }
 
-func confirmPromptly(t *testing.T, seed uint64) {
+// confirmPromptly returns how many writes were confirmed.
+func confirmPromptly(t *testing.T, seed uint64) int {
+	var confirmed atomic.Int64
 	d := &dice{r: rand.New(rand.NewPCG(seed, 0))}
 	cells, h := memory.Open(), newHub()
 	loss, slow := d.intn(3)*d.intn(30), d.upto(60*time.Millisecond) // percent
 	var users sync.WaitGroup
-	defer users.Wait()
 	for n := range 3 {
 		late := d.maybe(2 * time.Second)
 		m := start(t, cells, h, fmt.Sprint(n), func(c *node.Config) {
 			c.Bus = &poor{c.Bus, late, func() (bool, time.Duration) { return d.intn(100) < loss, d.upto(slow) }}
 		})
-		users.Go(func() { writePromptly(t, seed, m, d) })
+		users.Go(func() { confirmed.Add(writePromptly(t, seed, m, d)) })
 		time.Sleep(d.maybe(3 * time.Second))
 	}
+	users.Wait()
+	return int(confirmed.Load())
 }
 
 // writePromptly writes to some entities, at all levels, and opens and closes them.
-func writePromptly(t *testing.T, seed uint64, m *member, d *dice) {
+func writePromptly(t *testing.T, seed uint64, m *member, d *dice) (confirmed int64) {
 	replicas := map[string]replica.Replica{}
 	leave := func(id string) {
 		if r := replicas[id]; r != nil {
@@ -111,6 +120,8 @@ func writePromptly(t *testing.T, seed uint64, m *member, d *dice) {
 		case errors.Is(err, replica.ErrReadOnly), err != nil && strings.Contains(err.Error(), "deleted meanwhile"):
 		case err != nil, took > prompt:
 			t.Errorf("seed %d: %s of %s at level %v took %v: %v", seed, what, id, level, took, err)
+		case level != replica.Local:
+			confirmed++
 		}
 		if d.intn(6) == 0 {
 			leave(id)
@@ -120,6 +131,7 @@ func writePromptly(t *testing.T, seed uint64, m *member, d *dice) {
 	for id := range replicas {
 		leave(id)
 	}
+	return confirmed
 }
 
 func writeSome(r replica.Replica, level replica.Level, d *dice) (what string, err error) {
